@@ -1,0 +1,151 @@
+import { getProxyForUrl } from 'proxy-from-env'
+import { BypassError } from '../errors.js'
+import type { PinningCore } from '../pinning.js'
+import { RefusingAgent } from '../transport/agent.js'
+
+type Fields = Partial<Record<(typeof sealedFields)[number], unknown>>
+
+/** What the user's config said, and what the seal put there: a retry (`instance(error.config)`) must not take ours for theirs. */
+interface Memory {
+  given?: Fields
+  sealed?: Fields
+}
+
+/** axios' own types say less than a config may hold. */
+export type Config = Record<string, unknown>
+type Transform = (this: Config, data: unknown) => unknown
+
+/**
+ * Appends the seal as the last `transformRequest`. axios runs that with the final config as `this`, after every
+ * interceptor and every other transform, right before it picks the adapter; so nothing that a request brings along can
+ * change its agents afterwards. Does the same for a config that was sealed before.
+ */
+export function sealLater(config: Config, core: PinningCore): void {
+  const transforms = asArray(config['transformRequest'])
+  const earlier = transforms.map((each) => seals.get(each)).filter((seal) => seal !== undefined)
+  if (earlier.length === 1 && earlier[0]?.config === config && seals.has(transforms.at(-1) as Transform)) return
+  const memory: Memory = { ...earlier[0]?.memory }
+  const seal: Transform = function (data) {
+    sealNow(this, core, memory)
+    return data
+  }
+  seals.set(seal, { config, memory })
+  // Frozen: a transform that runs before the seal cannot take it out.
+  config['transformRequest'] = Object.freeze([...transforms.filter((each) => !seals.has(each)), seal])
+}
+
+/** Fields that decide which connection a request takes. */
+const sealedFields = ['adapter', 'httpAgent', 'httpsAgent', 'proxy', 'transport', 'socketPath', 'httpVersion', 'http2Options', 'beforeRedirect'] as const
+
+const seals = new WeakMap<Transform, { config: Config; memory: Memory }>()
+
+function sealNow(config: Config, core: PinningCore, memory: Memory): void {
+  if (!core.policies.active) return
+  const given = readGiven(config, memory)
+  const url = resolveUrl(config)
+  const bypass = findBypass(given, url, core)
+  if (bypass && isLenient(url, core)) {
+    core.reporter.warnOnce(`axios-ssl-pinning: ${bypass.message} (let pass, report-only)`)
+    return
+  }
+  if (bypass) core.reporter.blocked(url?.hostname ?? '', Number(url?.port || 443), bypass)
+  // A refusal is not thrown but given to axios as an agent that fails: so it becomes an AxiosError of the user's own copy
+  // of axios, and no interceptor can recover the request from before the seal.
+  const agents = bypass ? { http: new RefusingAgent(bypass, 'http:'), https: new RefusingAgent(bypass, 'https:') } : { http: core.plainAgent, https: core.agent }
+  memory.given = given
+  memory.sealed = {
+    adapter: 'http',
+    httpAgent: agents.http,
+    httpsAgent: agents.https,
+    proxy: false,
+    transport: undefined,
+    socketPath: undefined,
+    httpVersion: undefined,
+    http2Options: undefined,
+    beforeRedirect: keepAgents(agents, given.beforeRedirect)
+  }
+  // Own properties, so that nothing is read from a prototype.
+  Object.assign(config, memory.sealed)
+}
+
+/** A field that still holds what the seal put there counts as untouched: then what the user gave before it holds. */
+function readGiven(config: Config, { given, sealed }: Memory): Fields {
+  const fields: Fields = {}
+  for (const field of sealedFields) {
+    const value = ownOrTemplate(config, field)
+    fields[field] = sealed !== undefined && value === sealed[field] ? given?.[field] : value
+  }
+  return fields
+}
+
+/** Own, or from a class or template the config was made of; never from `Object.prototype`, which axios ignores too. */
+function ownOrTemplate(config: Config, field: string): unknown {
+  for (let holder: object | null = config; holder !== null && holder !== Object.prototype; holder = Object.getPrototypeOf(holder) as object | null) {
+    if (Object.hasOwn(holder, field)) return (holder as Record<string, unknown>)[field]
+  }
+  return undefined
+}
+
+function findBypass(given: Fields, url: URL | undefined, core: PinningCore): BypassError | undefined {
+  const adapter = foreignAdapter(given.adapter)
+  if (adapter !== undefined) return new BypassError('adapter', `${adapter} opens its own connections; right would be axios' own 'http'`)
+  if (given.httpsAgent && given.httpsAgent !== core.agent) return new BypassError('httpsAgent', 'it is another agent than the pinned one; right would be to leave it out and use the options agent and tls of pinAxios')
+  if (given.transport) return new BypassError('transport', 'it opens its own connections; right would be to leave it out')
+  if (given.socketPath) return new BypassError('socketPath', 'a local socket has no TLS peer of that host; right would be to leave it out')
+  if (given.httpVersion !== undefined && Number(given.httpVersion) !== 1) return new BypassError('httpVersion', 'HTTP/2 sessions do not use the pinned agent; right would be to leave it out')
+  if (given.proxy) return new BypassError('proxy', 'a proxy would make the connection; right would be proxy: false')
+  const variable = given.proxy === false || url === undefined ? undefined : proxyVariable(url)
+  if (variable !== undefined) return new BypassError(variable, `the environment sets a proxy for ${url?.host}; right would be proxy: false, or the host in NO_PROXY`)
+  return undefined
+}
+
+/** `undefined` when axios' own http adapter would be chosen, or is the only one that can be. */
+function foreignAdapter(adapter: unknown): string | undefined {
+  for (const each of Array.isArray(adapter) ? (adapter as unknown[]) : [adapter]) {
+    if (each === undefined || each === null || each === false) continue
+    // axios' own adapters carry their name; putting the name in its place selects the genuine one whoever says so.
+    const name = typeof each === 'function' ? (each as { adapterName?: unknown }).adapterName : each
+    if (typeof name === 'string' && name.toLowerCase() === 'http') return undefined
+    // In the default list, before http; the browser's adapter, which Node does not have.
+    if (name === 'xhr' && Array.isArray(adapter)) continue
+    return typeof name === 'string' ? `'${name.slice(0, 30)}'` : 'a function'
+  }
+  return undefined
+}
+
+function proxyVariable(url: URL): string | undefined {
+  if (!getProxyForUrl(url.href)) return undefined
+  const scheme = url.protocol.slice(0, -1)
+  const names = [`${scheme}_proxy`, `npm_config_${scheme}_proxy`, 'npm_config_proxy', 'all_proxy'].flatMap((name) => [name.toUpperCase(), name])
+  return names.find((name) => process.env[name]) ?? 'HTTPS_PROXY'
+}
+
+/** As axios combines them; `undefined` when that gives no absolute URL, which axios then refuses itself. */
+function resolveUrl(config: Config): URL | undefined {
+  const url = typeof config['url'] === 'string' ? config['url'] : ''
+  const { baseURL } = config as { baseURL?: unknown }
+  const base = typeof baseURL === 'string' ? baseURL : ''
+  const absolute = /^([a-z][a-z\d+\-.]*:)?\/\//i.test(url)
+  const whole = base && (!absolute || config['allowAbsoluteUrls'] === false) ? (url ? `${base.replace(/\/?\/$/, '')}/${url.replace(/^\/+/, '')}` : base) : url
+  return URL.canParse(whole) ? new URL(whole) : undefined
+}
+
+/** In report-only a request may go past the agent, but is told of; a host that is to be enforced is not let go. */
+function isLenient(url: URL | undefined, core: PinningCore): boolean {
+  const policy = url && core.policies.find(url.hostname, Number(url.port || 443))
+  return core.policies.modeOf(policy) !== 'enforce'
+}
+
+/** The user's `beforeRedirect`, after which the request's agents and transports are put back. */
+function keepAgents(agents: { http: unknown; https: unknown }, beforeRedirect: unknown): (options: Config, ...rest: unknown[]) => void {
+  return (options, ...rest) => {
+    const { nativeProtocols } = options
+    if (typeof beforeRedirect === 'function') (beforeRedirect as (...args: unknown[]) => void)(options, ...rest)
+    Object.assign(options, { agents: { ...agents }, nativeProtocols })
+    for (const name of ['agent', 'createConnection', 'socketPath']) delete options[name]
+  }
+}
+
+function asArray(transforms: unknown): readonly Transform[] {
+  return (Array.isArray(transforms) ? (transforms as unknown[]) : [transforms]).filter((each) => typeof each === 'function') as Transform[]
+}

@@ -1,0 +1,234 @@
+/**
+ * Every error this library makes, by whose fault it is.
+ *
+ * The `code` is the contract: it survives axios (`AxiosError.code`), other copies of this package and
+ * serialisation. Details are read from the error itself, which axios keeps as `cause`; use
+ * {@link findPinningError} to get at it.
+ */
+export type PinningErrorCode =
+  | 'ERR_PIN_INVALID'
+  | 'ERR_PIN_POLICY_INVALID'
+  | 'ERR_PIN_MISMATCH'
+  | 'ERR_PIN_CHAIN_UNVERIFIED'
+  | 'ERR_PIN_HOST_UNPINNED'
+  | 'ERR_PIN_BYPASS'
+  | 'ERR_PIN_EXPIRED'
+  | 'ERR_PIN_UPDATE_REJECTED'
+  | 'ERR_PIN_INTEGRITY'
+
+/** What an error or a report tells of one certificate. All strings; dates are `Date`s. */
+export interface CertificateSummary {
+  /** Subject, one line, most specific part first: `CN=api.example.com, O=Example`. */
+  readonly subject: string
+  readonly issuer: string
+  readonly validFrom: Date
+  readonly validTo: Date
+  /** SHA-256 of the whole certificate, as openssl prints it: `AB:CD:…`. */
+  readonly fingerprint: string
+  /** SHA-256 of the SubjectPublicKeyInfo: `sha256/<base64>`. `undefined` where the key cannot be read. */
+  readonly pin: string | undefined
+}
+
+/**
+ * The base class. `instanceof` works within one copy of this package; across copies (ESM and CommonJS in
+ * one process) use {@link isPinningError} or `code`.
+ */
+export class PinningError extends Error {
+  readonly code: PinningErrorCode
+
+  constructor(code: PinningErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options)
+    this.name = new.target.name
+    this.code = code
+    // Not enumerable: axios copies enumerable properties of the cause onto its own error.
+    Object.defineProperty(this, brand, { value: true })
+  }
+}
+
+/** `ERR_PIN_INVALID`: a text is not a pin, or a source has no key. */
+export class PinInvalidError extends PinningError {
+  /** The text given, shortened and with control characters escaped; never a private key. */
+  readonly input: string
+  readonly reason: string
+
+  constructor(input: string, reason: string, options?: ErrorOptions) {
+    super('ERR_PIN_INVALID', `Not a pin: ${input}: ${reason}`, options)
+    this.input = input
+    this.reason = reason
+  }
+}
+
+/** `ERR_PIN_POLICY_INVALID`: an option or a host pattern cannot be used. */
+export class PolicyInvalidError extends PinningError {
+  /** The option's path, for example `pins["api.example.com"].expires`. */
+  readonly option: string
+  readonly reason: string
+
+  constructor(option: string, reason: string, options?: ErrorOptions) {
+    super('ERR_PIN_POLICY_INVALID', `${option}: ${reason}`, options)
+    this.option = option
+    this.reason = reason
+  }
+}
+
+/** What was compared when a peer was refused. */
+export interface PeerFacts {
+  readonly host: string
+  readonly port: number
+  /** The host pattern whose policy decided. */
+  readonly policy: string
+  /** What the server sent, leaf first, unchecked. */
+  readonly served: readonly CertificateSummary[]
+  /** The path whose signatures were checked, leaf to trust anchor; empty when none was needed or found. */
+  readonly verified: readonly CertificateSummary[]
+  /** The pins of the policy, in canonical form. */
+  readonly knownPins: readonly string[]
+}
+
+/** `ERR_PIN_MISMATCH`: the peer is authentic by PKI, but is not the one that was pinned. */
+export class PinMismatchError extends PinningError implements PeerFacts {
+  readonly host: string
+  readonly port: number
+  readonly policy: string
+  readonly served: readonly CertificateSummary[]
+  readonly verified: readonly CertificateSummary[]
+  readonly knownPins: readonly string[]
+
+  constructor(reason: string, facts: PeerFacts, options?: ErrorOptions) {
+    super('ERR_PIN_MISMATCH', `${reason}${describeFacts(facts)}`, options)
+    this.host = facts.host
+    this.port = facts.port
+    this.policy = facts.policy
+    this.served = facts.served
+    this.verified = facts.verified
+    this.knownPins = facts.knownPins
+  }
+}
+
+/**
+ * `ERR_PIN_CHAIN_UNVERIFIED`: a pin on a CA (or a `rejected` key) needs the verified chain, and no path whose
+ * signatures, CA flags, dates and lengths hold leads from the leaf to a trust anchor.
+ */
+export class ChainUnverifiedError extends PinningError implements PeerFacts {
+  readonly host: string
+  readonly port: number
+  readonly policy: string
+  readonly served: readonly CertificateSummary[]
+  readonly verified: readonly CertificateSummary[] = []
+  readonly knownPins: readonly string[]
+
+  constructor(reason: string, facts: PeerFacts) {
+    super('ERR_PIN_CHAIN_UNVERIFIED', `${reason}${describeFacts(facts)}`)
+    this.host = facts.host
+    this.port = facts.port
+    this.policy = facts.policy
+    this.served = facts.served
+    this.knownPins = facts.knownPins
+  }
+}
+
+/** `ERR_PIN_HOST_UNPINNED`: no host pattern covers the host, and `unpinnedHosts` is `'refuse'`. */
+export class HostUnpinnedError extends PinningError {
+  readonly host: string
+  readonly port: number
+  /** Up to three patterns that look most like the host. */
+  readonly nearest: readonly string[]
+
+  constructor(host: string, port: number, nearest: readonly string[]) {
+    const hint = nearest.length > 0 ? `; the nearest patterns are ${nearest.join(', ')}` : ''
+    super('ERR_PIN_HOST_UNPINNED', `No pins are known for ${host}:${port}${hint}. Add pins for it, or set unpinnedHosts: 'allow'.`)
+    this.host = host
+    this.port = port
+    this.nearest = nearest
+  }
+}
+
+/** `ERR_PIN_BYPASS`: an option or the environment would take the request past the pinned agent. */
+export class BypassError extends PinningError {
+  /** The axios option or environment variable, for example `httpVersion` or `HTTPS_PROXY`. */
+  readonly option: string
+
+  constructor(option: string, reason: string) {
+    super('ERR_PIN_BYPASS', `${option} would leave the pinned connection: ${reason}`)
+    this.option = option
+  }
+}
+
+/** `ERR_PIN_EXPIRED`: the policy's own `expires` has passed and `onExpiry` is `'refuse'`. */
+export class PolicyExpiredError extends PinningError {
+  readonly host: string
+  /** When the pins expired. */
+  readonly date: Date
+
+  constructor(host: string, pattern: string, date: Date) {
+    super('ERR_PIN_EXPIRED', `The pins for ${pattern} expired on ${date.toISOString()}; ${host} is refused. Publish new pins, or choose another onExpiry.`)
+    this.host = host
+    this.date = date
+  }
+}
+
+/** `true` for a {@link PinningError} of this or another copy of the package. */
+export function isPinningError(value: unknown): value is PinningError {
+  return typeof value === 'object' && value !== null && (value as { [brand]?: unknown })[brand] === true
+}
+
+/**
+ * The {@link PinningError} behind an error, or `undefined`. Looks at the error itself, then along `cause` and into
+ * `errors` of an `AggregateError`; bounded, so cycles do no harm. Never throws.
+ *
+ * ```ts
+ * try { await api.get('/me') } catch (err) {
+ *   const pinning = findPinningError(err)
+ *   if (pinning?.code === 'ERR_PIN_MISMATCH') …
+ * }
+ * ```
+ */
+export function findPinningError(err: unknown): PinningError | undefined {
+  const seen = new Set<unknown>()
+  const queue: unknown[] = [err]
+  for (const value of queue) {
+    if (isPinningError(value)) return value
+    if (typeof value !== 'object' || value === null || seen.has(value) || seen.size >= searchLimit) continue
+    seen.add(value)
+    const { cause, errors } = value as { cause?: unknown; errors?: unknown }
+    if (cause !== undefined) queue.push(cause)
+    if (Array.isArray(errors)) queue.push(...errors.slice(0, searchLimit))
+  }
+  return undefined
+}
+
+const searchLimit = 100
+
+// Shared by every copy of the package in the process, so that one recognises the other's errors.
+const brand = Symbol.for('axios-ssl-pinning.PinningError')
+
+function describeFacts(facts: PeerFacts): string {
+  const lines = [
+    '',
+    `  host: ${facts.host}:${facts.port}, policy: ${facts.policy}`,
+    ...describeChain('served chain', facts.served),
+    ...describeChain('verified chain', facts.verified),
+    '  known pins:',
+    ...facts.knownPins.slice(0, pinsShown).map((pin) => `    ${pin}`)
+  ]
+  if (facts.knownPins.length > pinsShown) lines.push(`    … and ${facts.knownPins.length - pinsShown} more`)
+  return lines.join('\n')
+}
+
+const pinsShown = 10
+
+function describeChain(title: string, chain: readonly CertificateSummary[]): string[] {
+  if (chain.length === 0) return []
+  return [
+    `  ${title}:`,
+    ...chain.flatMap((certificate) => [
+      `    ${certificate.subject || '(no subject)'}, valid ${day(certificate.validFrom)} to ${day(certificate.validTo)}`,
+      `      ${certificate.fingerprint}`,
+      `      ${certificate.pin ?? '(key cannot be read)'}`
+    ])
+  ]
+}
+
+function day(date: Date): string {
+  return Number.isNaN(date.getTime()) ? '?' : date.toISOString().slice(0, 10)
+}

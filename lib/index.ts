@@ -1,0 +1,29 @@
+// Reading order: pin/ and policy/ (what was asked), verify/ (is this peer the one?), transport/ (the only owner of
+// sockets), axios/ (how requests get there), report/ (what is told).
+export { createPinnedAxios, createPinning, pinAxios } from './axios/plugin.js'
+export type { Pinning } from './axios/plugin.js'
+export { createPinningAgent } from './pinning.js'
+export type { PinningOptions, PinningStatus } from './pinning.js'
+export { fingerprintOf, pinOf } from './pin/spki.js'
+export type { PinSource } from './pin/spki.js'
+export type { HostPolicy, PinningMode } from './policy/policy.js'
+export type { PolicyOptions, PolicySummary } from './policy/policy-set.js'
+export type { PinReport } from './report/report.js'
+export type { Counters, ReportOptions } from './report/reporter.js'
+export type { PinningLogger } from './report/logger.js'
+export type { PinMatch, PinResult } from './verify/verify.js'
+export type { CertificateAuthorities } from './verify/anchors.js'
+export type { PoolOptions, TlsOptions } from './transport/tls-options.js'
+export {
+  BypassError,
+  ChainUnverifiedError,
+  HostUnpinnedError,
+  PinInvalidError,
+  PinMismatchError,
+  PinningError,
+  PolicyExpiredError,
+  PolicyInvalidError,
+  findPinningError,
+  isPinningError
+} from './errors.js'
+export type { CertificateSummary, PeerFacts, PinningErrorCode } from './errors.js'

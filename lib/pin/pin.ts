@@ -1,0 +1,140 @@
+import { createPrivateKey } from 'node:crypto'
+import { PinInvalidError } from '../errors.js'
+
+/**
+ * A pin is a SHA-256, of a whole certificate or of a SubjectPublicKeyInfo (RFC 7469 §2.4). `text` is its canonical
+ * form: `AB:CD:…` (32 upper-case hex bytes) for a certificate, `sha256/<base64>` for a key.
+ */
+export interface Pin {
+  readonly kind: 'certificate' | 'key'
+  readonly text: string
+}
+
+/**
+ * Reads a pin in any spelling the field uses: `AB:CD:…` with or without colons, any case, with or without openssl's
+ * `SHA256 Fingerprint=` in front (a certificate); `sha256/<base64>` (OkHttp), `sha256//<base64>` (curl) or
+ * `pin-sha256="<base64>"` (RFC 7469) (a key).
+ *
+ * @throws {TypeError} for anything but a string
+ * @throws {PinInvalidError} `ERR_PIN_INVALID`, naming the text, what is wrong and what would be right
+ */
+export function parsePin(text: unknown): Pin {
+  if (typeof text !== 'string') throw new TypeError(`A pin is a string, not ${describeType(text)}`)
+  const trimmed = text.trim()
+  const key = /^(?:sha256\/|pin-sha256=)(.*)$/is.exec(trimmed)
+  if (key) return { kind: 'key', text: `sha256/${readBase64(text, stripCurlSlash(unquote(key[1] as string)))}` }
+  const certificate = /^(?:sha-?256 fingerprint=)?([0-9a-f:]*)$/i.exec(trimmed)
+  if (certificate) return { kind: 'certificate', text: readHex(text, certificate[1] as string) }
+  throw invalid(text, explain(trimmed))
+}
+
+/** The canonical text of 32 bytes of a certificate's SHA-256: `AB:CD:…`. */
+export function formatFingerprint(digest: Buffer): string {
+  return (digest.toString('hex').toUpperCase().match(/../g) as string[]).join(':')
+}
+
+/** The canonical text of 32 bytes of an SPKI's SHA-256: `sha256/<base64>`. */
+export function formatKeyPin(digest: Buffer): string {
+  return `sha256/${digest.toString('base64')}`
+}
+
+/** A text as an error may show it: quoted, control characters escaped, at most 100 characters, never key material. */
+export function quoteInput(text: string): string {
+  if (holdsPrivateKey(text)) return '(a private key, not shown)'
+  return text.length > shownLength ? `(${text.length} characters, not shown)` : JSON.stringify(text)
+}
+
+const shownLength = 120
+
+function readHex(text: string, hex: string): string {
+  const digits = hex.replaceAll(':', '')
+  if (digits.length === 0) throw invalid(text, `it is empty; ${rightForms}`)
+  if (digits.length !== 64) throw invalid(text, explainHexLength(digits.length))
+  if (hex.includes(':') && !/^(?:[0-9a-f]{2}:){31}[0-9a-f]{2}$/i.test(hex)) throw invalid(text, 'its colons do not separate single bytes; right would be AB:CD:… with 32 bytes')
+  return formatFingerprint(Buffer.from(digits, 'hex'))
+}
+
+function explainHexLength(digits: number): string {
+  const known = digestNames.get(digits)
+  const length = digits % 2 === 0 ? `${digits / 2} bytes` : `${digits} hex digits, half a byte too ${digits > 64 ? 'many' : 'few'}`
+  const what = known === undefined ? `it is ${length} long` : `it is ${length} long, ${known}`
+  return `${what}; right would be the 32 bytes of a SHA-256 (openssl x509 -noout -fingerprint -sha256)`
+}
+
+const digestNames = new Map([
+  [32, 'the length of MD5, which is broken'],
+  [40, 'the length of SHA-1, which is broken'],
+  [96, 'the length of SHA-384'],
+  [128, 'the length of SHA-512']
+])
+
+function unquote(text: string): string {
+  const quoted = /^"(.*)"$/s.exec(text)
+  return quoted ? (quoted[1] as string) : text
+}
+
+/** curl writes `sha256//`; but one digest in 64 begins with a slash of its own, so the length decides. */
+function stripCurlSlash(base64: string): string {
+  return base64.startsWith('/') && base64.length !== 44 ? base64.slice(1) : base64
+}
+
+function readBase64(text: string, base64: string): string {
+  const bytes = Buffer.from(base64, 'base64')
+  if (bytes.toString('base64') === base64 && bytes.length === 32) return base64
+  throw invalid(text, explainBase64(base64, bytes))
+}
+
+function explainBase64(base64: string, bytes: Buffer): string {
+  const right = 'right would be 44 characters of base64 ending in "=", the 32 bytes of a SHA-256'
+  if (base64 === '') return `nothing follows the prefix; ${right}`
+  if (/^[0-9a-f:]+$/i.test(base64) && base64.replaceAll(':', '').length === 64) return `this is hex after a base64 prefix; leave the prefix out if it is a certificate fingerprint, else ${right}`
+  if (/[^A-Za-z0-9+/=_-]/.test(base64)) return `it has a character that base64 does not have; ${right}`
+  if (/[_-]/.test(base64)) return `it is base64url; write + for - and / for _; ${right}`
+  if (bytes.length === 20) return `it is 20 bytes long, the length of SHA-1, which is broken; ${right}`
+  if (bytes.length !== 32) return `it is ${bytes.length} bytes long; ${right}`
+  if (!base64.endsWith('=')) return `its padding "=" is missing; ${right}`
+  return `it is not canonical base64, ${JSON.stringify(bytes.toString('base64'))} would be; ${right}`
+}
+
+function explain(text: string): string {
+  const prefix = /^(?:pin-)?(sha-?1|md5|sha-?224|sha-?384|sha-?512)\b/i.exec(text)?.[1]
+  if (prefix !== undefined) return /1$|md5/i.test(prefix) && !/512/.test(prefix) ? `${prefix.toUpperCase()} is broken; ${rightForms}` : `${prefix} is not used for pins; ${rightForms}`
+  if (text.includes('PRIVATE KEY')) return `it is a private key: never put it here; pinOf(key) gives its pin (${rightForms})`
+  if (text.includes('-----BEGIN')) return `it is PEM; pinOf(pem) or fingerprintOf(pem) gives its pin, and \`authorities\` takes a CA's PEM (${rightForms})`
+  if (/^https?:/i.test(text)) return `it is a URL; ${rightForms}`
+  const bare = Buffer.from(text, 'base64')
+  if (bare.length === 32 && bare.toString('base64') === text) return `a key pin needs its prefix: sha256/${text}`
+  return rightForms
+}
+
+const rightForms = 'right would be AB:CD:… (32 bytes, the SHA-256 of a certificate) or sha256/<base64> (the SHA-256 of a public key)'
+
+function invalid(text: string, reason: string): PinInvalidError {
+  return new PinInvalidError(quoteInput(text), reason)
+}
+
+/** Whether a text is a private key: by its PEM or JWK words, or because its base64 or hex decodes to one. */
+function holdsPrivateKey(text: string): boolean {
+  if (/PRIVATE KEY|"d"\s*:/.test(text)) return true
+  const compact = text.replace(/^[a-z0-9-]*[/=]+/i, '').replaceAll(/[\s:"]/g, '')
+  return [Buffer.from(compact, 'base64'), Buffer.from(compact, 'hex'), Buffer.from(text, 'base64')].some(isPrivateKeyDer)
+}
+
+function isPrivateKeyDer(der: Buffer): boolean {
+  if (der[0] !== 0x30) return false
+  return (['pkcs8', 'pkcs1', 'sec1'] as const).some((type) => {
+    try {
+      createPrivateKey({ key: der, format: 'der', type })
+      return true
+    } catch {
+      return false
+    }
+  })
+}
+
+/** `null`, `an array` or the `typeof`, for error messages. */
+export function describeType(value: unknown): string {
+  if (value === null) return 'null'
+  if (Array.isArray(value)) return 'an array'
+  return /^[aeiou]/.test(typeof value) && value !== undefined ? `an ${typeof value}` : value === undefined ? 'undefined' : `a ${typeof value}`
+}

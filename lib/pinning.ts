@@ -1,0 +1,124 @@
+import type * as https from 'node:https'
+import { describeType } from './pin/pin.js'
+import { readOptions } from './policy/options.js'
+import { PolicySet } from './policy/policy-set.js'
+import type { PolicyOptions, PolicySummary } from './policy/policy-set.js'
+import type { PinningMode } from './policy/policy.js'
+import { Reporter } from './report/reporter.js'
+import type { Counters, ReportOptions } from './report/reporter.js'
+import { PinningAgent, PlainAgent } from './transport/agent.js'
+import type { PoolOptions, TlsOptions } from './transport/tls-options.js'
+
+/** Everything that can be said to `pinAxios`, `createPinnedAxios`, `createPinning` and `createPinningAgent`. */
+export interface PinningOptions extends PolicyOptions, ReportOptions {
+  /** Node's TLS options for the connections: `ca`, `cert`, `key`, `minVersion`, … */
+  tls?: TlsOptions
+  /** Node's agent options for the pool: `keepAlive` (default `true`), `maxSockets`, `timeout`, … */
+  agent?: PoolOptions
+}
+
+/** How a {@link PinningCore} is doing. JSON-safe. */
+export interface PinningStatus {
+  readonly mode: PinningMode
+  readonly unpinnedHosts: 'refuse' | 'allow'
+  /** Rises with every update. */
+  readonly revision: number
+  /** How many host patterns there are. */
+  readonly hosts: number
+  /** The policies that expire, soonest first, at most 100. */
+  readonly expiries: ReadonlyArray<{ readonly pattern: string; readonly expires: string }>
+  /** What is allowed but unwise. */
+  readonly warnings: readonly string[]
+  readonly counters: Readonly<Counters>
+}
+
+/** One policy and the agents that enforce it. Wires the parts together and decides nothing itself. */
+export class PinningCore {
+  /** For `https:`; every connection it makes is pinned. */
+  readonly agent: https.Agent
+  /** For `http:`; lets only hosts pass that need no pins. */
+  readonly plainAgent: PlainAgent
+  readonly reporter: Reporter
+  readonly #options: PinningOptions
+  #policies: PolicySet
+
+  /** @throws {PolicyInvalidError | PinInvalidError | TypeError} naming the option */
+  constructor(given: PinningOptions) {
+    this.#options = readOptions(given, optionNames, 'options')
+    this.#policies = new PolicySet(this.#options, 1)
+    this.reporter = new Reporter(this.#options)
+    const settings = { policies: () => this.#policies, reporter: this.reporter, tls: this.#options.tls, agent: this.#options.agent }
+    this.agent = new PinningAgent(settings)
+    this.plainAgent = new PlainAgent(settings)
+    this.#warn()
+  }
+
+  get policies(): PolicySet {
+    return this.#policies
+  }
+
+  /**
+   * Swaps the whole policy at once; the next request already meets the new one, and no socket or session of the old one
+   * is used again. Requests under way finish. Nothing changes when it throws.
+   *
+   * @param pins an array means `allowedSHAFingerprints`, an object means `pins`
+   * @throws {PolicyInvalidError | PinInvalidError | TypeError} naming the option
+   */
+  update(pins: NonNullable<PolicyOptions['allowedSHAFingerprints'] | PolicyOptions['pins']>): void {
+    if (typeof pins !== 'object' || pins === null) throw new TypeError(`update() takes an array of pins or an object of host patterns, not ${describeType(pins)}`)
+    const { allowedSHAFingerprints: _, pins: __, ...rest } = this.#options
+    const next: PolicyOptions = Array.isArray(pins) ? { ...rest, allowedSHAFingerprints: pins as readonly string[] } : { ...rest, pins: pins as NonNullable<PolicyOptions['pins']> }
+    this.#policies = new PolicySet(next, this.#policies.revision + 1)
+    this.#warn()
+  }
+
+  /** What would be asked of a host, or of a URL's host and port; `undefined` when it is unpinned. */
+  policyFor(target: string | URL): PolicySummary | undefined {
+    const { host, port } = hostAndPort(target)
+    const policy = this.#policies.find(host, port)
+    return policy && this.#policies.summarise(policy)
+  }
+
+  status(): PinningStatus {
+    const { mode, unpinnedHosts, revision, size, warnings } = this.#policies
+    const expiries = [...this.#policies.policies()]
+      .filter(({ expiresAt }) => Number.isFinite(expiresAt))
+      .sort((a, b) => a.expiresAt - b.expiresAt)
+      .slice(0, 100)
+      .map(({ pattern, expiresAt }) => ({ pattern, expires: new Date(expiresAt).toISOString() }))
+    return { mode, unpinnedHosts, revision, hosts: size, expiries, warnings, counters: { ...this.reporter.counters } }
+  }
+
+  /** Closes the idle and the busy sockets of both agents. */
+  close(): Promise<void> {
+    this.agent.destroy()
+    this.plainAgent.destroy()
+    return Promise.resolve()
+  }
+
+  #warn(): void {
+    const { mode, warnings } = this.#policies
+    for (const warning of warnings) this.reporter.warnOnce(`axios-ssl-pinning: ${warning}`)
+    if (mode !== 'enforce') this.reporter.warnOnce(`axios-ssl-pinning: mode is '${mode}': peers that do not match the pins are not refused`)
+  }
+}
+
+/**
+ * An `https.Agent` that connects to pinned peers only, for `https.request`, got, node-fetch and SDKs that take an agent.
+ * Its `destroy()` closes its sockets.
+ *
+ * @throws {PolicyInvalidError | PinInvalidError | TypeError} naming the option
+ */
+export function createPinningAgent(options: PinningOptions): https.Agent {
+  return new PinningCore(options).agent
+}
+
+const optionNames = ['allowedSHAFingerprints', 'pins', 'mode', 'unpinnedHosts', 'requireBackupPin', 'onValidCertificate', 'onBadCertificate', 'logger', 'tls', 'agent']
+
+function hostAndPort(target: string | URL): { host: string; port: number } {
+  const text = String(target)
+  const url = URL.parse?.(text) ?? (URL.canParse(text) ? new URL(text) : undefined)
+  if (url?.hostname) return { host: url.hostname, port: Number(url.port || (url.protocol === 'http:' ? 80 : 443)) }
+  const [, name, port] = /^(.*?|\[.*\])(?::(\d+))?$/s.exec(text) as unknown as [string, string, string | undefined]
+  return { host: name, port: Number(port ?? 443) }
+}

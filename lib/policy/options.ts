@@ -1,0 +1,81 @@
+import { types } from 'node:util'
+import { closest, distance } from 'fastest-levenshtein'
+import { PolicyInvalidError } from '../errors.js'
+import { describeType } from '../pin/pin.js'
+
+/**
+ * A copy of an options object with only its own properties and no prototype, so that nothing put on
+ * `Object.prototype` is ever read as an option.
+ *
+ * @throws {TypeError} when it is no object
+ * @throws {PolicyInvalidError} for a name that is not in `names`, suggesting the right one
+ */
+export function readOptions<T extends object>(value: T, names: readonly string[], where: string): T {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw new TypeError(`${where} must be an object, not ${describeType(value)}`)
+  for (const name of Object.keys(value)) {
+    if (!names.includes(name)) throw new PolicyInvalidError(optionPath(where, name), `there is no such option; ${suggest(name, names)}`)
+  }
+  return Object.assign(Object.create(null), value) as T
+}
+
+/** @throws {PolicyInvalidError} when the value is given and not one of `values` */
+export function readChoice<T extends string, D extends T | undefined>(value: unknown, values: readonly T[], fallback: D, option: string): T | D {
+  if (value === undefined) return fallback
+  if ((values as readonly unknown[]).includes(value)) return value as T
+  const shown = typeof value === 'string' ? JSON.stringify(value.slice(0, 50)) : describeType(value)
+  throw new PolicyInvalidError(option, `${shown} is not possible; right would be ${values.map((each) => `'${each}'`).join(' or ')}`)
+}
+
+/** @throws {PolicyInvalidError} when the value is given and not a boolean */
+export function readBoolean(value: unknown, fallback: boolean, option: string): boolean {
+  if (value === undefined) return fallback
+  if (typeof value !== 'boolean') throw new PolicyInvalidError(option, `must be true or false, not ${describeType(value)}`)
+  return value
+}
+
+/** @throws {PolicyInvalidError} when the value is given and not a function */
+export function readFunction<T>(value: T | undefined, option: string): T | undefined {
+  if (value !== undefined && typeof value !== 'function') throw new PolicyInvalidError(option, `must be a function, not ${describeType(value)}`)
+  return value
+}
+
+/** @throws {PolicyInvalidError} when the value is not an array */
+export function readList(value: unknown, option: string): readonly unknown[] {
+  if (value === undefined) return []
+  if (!Array.isArray(value)) throw new PolicyInvalidError(option, `must be an array of strings, not ${describeType(value)}`)
+  return value
+}
+
+/**
+ * An instant: a `Date`, an ISO 8601 date and time with its zone (`2027-01-31T12:00:00Z`), or a bare date, which means
+ * 00:00 UTC that day.
+ * @throws {PolicyInvalidError} for anything else, a local time and a day that does not exist included
+ */
+export function readInstant(value: unknown, option: string): Date | undefined {
+  if (value === undefined) return undefined
+  const right = 'right would be "2027-01-31" (00:00 UTC) or "2027-01-31T12:00:00Z"'
+  if (types.isDate(value)) {
+    if (Number.isNaN(value.getTime())) throw new PolicyInvalidError(option, `is an invalid Date; ${right}`)
+    return new Date(value)
+  }
+  if (typeof value !== 'string') throw new PolicyInvalidError(option, `must be an ISO date or a Date, not ${describeType(value)}; ${right}`)
+  const match = /^(\d{4}-\d{2}-\d{2})(?:T\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?(Z|[+-]\d{2}:\d{2})?)?$/.exec(value)
+  const shown = JSON.stringify(value.slice(0, 50))
+  if (!match) throw new PolicyInvalidError(option, `${shown} is not an ISO date; ${right}`)
+  if (value.includes('T') && match[2] === undefined) throw new PolicyInvalidError(option, `${shown} has no time zone; ${right}`)
+  const day = new Date(`${match[1]}T00:00:00Z`)
+  const instant = new Date(value)
+  if (Number.isNaN(instant.getTime()) || day.toISOString().slice(0, 10) !== match[1]) throw new PolicyInvalidError(option, `${shown} does not exist in the calendar; ${right}`)
+  return instant
+}
+
+/** `tls.ca`, `pins["api.example.com"]`, or just the name at the top. */
+export function optionPath(where: string, name: string): string {
+  return where === 'options' ? name : `${where}.${name}`
+}
+
+function suggest(name: string, names: readonly string[]): string {
+  const alike = closest(name, names)
+  const near = distance(name.toLowerCase(), alike.toLowerCase()) <= Math.max(3, name.length / 2)
+  return near ? `did you mean ${JSON.stringify(alike)}?` : `there are: ${names.join(', ')}`
+}

@@ -1,0 +1,196 @@
+import { distance } from 'fastest-levenshtein'
+import { PolicyInvalidError } from '../errors.js'
+import { canonicalHost, parseHostPattern } from '../pin/hostname.js'
+import type { HostPattern } from '../pin/hostname.js'
+import { describeType, quoteInput } from '../pin/pin.js'
+import { readBoolean, readChoice } from './options.js'
+import { modes, parsePolicy } from './policy.js'
+import type { HostPolicy, PinningMode, Policy } from './policy.js'
+
+/** The part of the options that says whom to trust. */
+export interface PolicyOptions {
+  /** Dio's name: these pins, for every host that no pattern of `pins` covers. */
+  allowedSHAFingerprints?: readonly string[]
+  /** Pins by host pattern; the most specific pattern wins, and only its pins count. */
+  pins?: Readonly<Record<string, readonly string[] | HostPolicy>>
+  /** Default `'enforce'`. */
+  mode?: PinningMode
+  /** Hosts without pins: `'refuse'` (default), or `'allow'`: PKI alone decides. A pinned host is never spoken to over `http:`. */
+  unpinnedHosts?: 'refuse' | 'allow'
+  /** Makes a policy with a single pin an error instead of a warning. Default `false`. */
+  requireBackupPin?: boolean
+}
+
+/** What would be asked of a host. JSON-safe. */
+export interface PolicySummary {
+  readonly pattern: string
+  readonly mode: PinningMode
+  readonly trust: 'pki' | 'pin-only'
+  readonly pins: readonly string[]
+  readonly rejected: readonly string[]
+  /** ISO instant, absent when the pins never expire. */
+  readonly expires?: string
+  readonly onExpiry: 'refuse' | 'report-only' | 'allow'
+}
+
+/** All policies of one moment. Immutable: an update makes a new one with the next revision. */
+export class PolicySet {
+  readonly mode: PinningMode
+  readonly unpinnedHosts: 'refuse' | 'allow'
+  /** What is allowed but unwise, for humans. */
+  readonly warnings: readonly string[]
+  /** How many host patterns there are. */
+  readonly size: number
+  readonly #exact = new PatternTable()
+  readonly #one = new PatternTable()
+  readonly #any = new PatternTable()
+  readonly #everywhere: Policy | undefined
+
+  /**
+   * @param revision names this set in pool names and reports; rises with every update
+   * @throws {PolicyInvalidError | PinInvalidError | TypeError} naming the option
+   */
+  constructor(options: PolicyOptions, readonly revision: number) {
+    this.mode = readChoice(options.mode, modes, 'enforce', 'mode')
+    this.unpinnedHosts = readChoice(options.unpinnedHosts, ['refuse', 'allow'], 'refuse', 'unpinnedHosts')
+    if (options.allowedSHAFingerprints !== undefined) this.#everywhere = parsePolicy('allowedSHAFingerprints', readFingerprints(options.allowedSHAFingerprints), 'allowedSHAFingerprints')
+    this.size = this.#addPatterns(options.pins)
+    if (this.size === 0 && this.#everywhere === undefined) throw new PolicyInvalidError('options', 'there are no pins; right would be allowedSHAFingerprints: ["AB:CD:…"] or pins: { "api.example.com": ["sha256/…"] }')
+    this.warnings = this.#checkBackups(readBoolean(options.requireBackupPin, false, 'requireBackupPin'))
+  }
+
+  /**
+   * The policy of the most specific pattern that covers a host: the exact name, then `*.`, then the longest `**.`; at
+   * each step with the port before without. At most one map look-up per label, whatever the number of hosts.
+   *
+   * @returns `undefined` when the host is unpinned
+   */
+  find(host: string, port: number): Policy | undefined {
+    const name = canonicalHost(host)
+    if (name === undefined) return undefined
+    const exact = this.#exact.find(name, port)
+    if (exact) return exact
+    if (this.#one.size > 0) {
+      const dot = name.indexOf('.')
+      const one = dot > 0 ? this.#one.find(name.slice(dot + 1), port) : undefined
+      if (one) return one
+    }
+    return this.#findAbove(name, port) ?? this.#everywhere
+  }
+
+  /** The mode that holds for a policy: its own, else the overall one. */
+  modeOf(policy: Policy | undefined): PinningMode {
+    return policy?.mode ?? this.mode
+  }
+
+  /** Whether any host is looked at at all. */
+  get active(): boolean {
+    return this.mode !== 'off' || [...this.policies()].some((policy) => policy.mode !== undefined && policy.mode !== 'off')
+  }
+
+  /** Every policy, in no particular order. */
+  *policies(): Iterable<Policy> {
+    for (const table of [this.#exact, this.#one, this.#any]) {
+      for (const policy of table.policies()) if (table === this.#exact || !policy.includeSubDomains) yield policy
+    }
+    if (this.#everywhere) yield this.#everywhere
+  }
+
+  summarise(policy: Policy): PolicySummary {
+    return {
+      pattern: policy.pattern,
+      mode: this.modeOf(policy),
+      trust: policy.trust,
+      pins: [...policy.pins.keys()],
+      rejected: [...policy.rejected],
+      ...(Number.isFinite(policy.expiresAt) && { expires: new Date(policy.expiresAt).toISOString() }),
+      onExpiry: policy.onExpiry
+    }
+  }
+
+  /** Up to three patterns that look most like a host, for error texts. Looks at no more than 1,000. */
+  nearestPatterns(host: string): string[] {
+    const patterns: string[] = []
+    for (const policy of this.policies()) if (patterns.push(policy.pattern) >= 1_000) break
+    return patterns
+      .map((pattern) => ({ pattern, far: distance(host.slice(0, 253), pattern) }))
+      .filter(({ pattern, far }) => far <= Math.max(4, pattern.length / 2))
+      .sort((a, b) => a.far - b.far)
+      .slice(0, 3)
+      .map(({ pattern }) => pattern)
+  }
+
+  #addPatterns(pins: PolicyOptions['pins']): number {
+    if (pins === undefined) return 0
+    if (typeof pins !== 'object' || pins === null || Array.isArray(pins)) throw new TypeError(`pins must be an object of host patterns, not ${describeType(pins)}; for one list for every host use allowedSHAFingerprints`)
+    const entries = Object.entries(pins)
+    for (const [text, given] of entries) {
+      const pattern = parseHostPattern(text, 'pins')
+      const where = `pins[${quoteInput(text)}]`
+      if (typeof given !== 'object' || given === null) throw new TypeError(`${where} must be an array of pins or an object, not ${describeType(given)}`)
+      this.#add(pattern, parsePolicy(pattern.text, given, where), where)
+    }
+    return entries.length
+  }
+
+  #add(pattern: HostPattern, policy: Policy, where: string): void {
+    const table = { exact: this.#exact, one: this.#one, any: this.#any }[pattern.wildcard]
+    table.insert(pattern, policy, where)
+    if (!policy.includeSubDomains) return
+    if (pattern.wildcard !== 'exact') throw new PolicyInvalidError(`${where}.includeSubDomains`, `a wildcard pattern says this by itself; right would be "**.${pattern.host}"`)
+    this.#any.insert(pattern, policy, where)
+  }
+
+  #findAbove(name: string, port: number): Policy | undefined {
+    if (this.#any.size === 0) return undefined
+    for (let suffix = name; ; ) {
+      const policy = this.#any.find(suffix, port)
+      if (policy) return policy
+      const dot = suffix.indexOf('.')
+      if (dot === -1) return undefined
+      suffix = suffix.slice(dot + 1)
+    }
+  }
+
+  #checkBackups(required: boolean): string[] {
+    const single = [...this.policies()].filter((policy) => policy.pins.size < 2).map((policy) => policy.pattern)
+    if (single.length === 0) return []
+    const shown = single.length > 3 ? `${single.slice(0, 3).join(', ')} and ${single.length - 3} more` : single.join(', ')
+    const text = `no backup pin for ${shown}: when that certificate or key is replaced, every request is refused until new pins arrive`
+    if (required) throw new PolicyInvalidError('requireBackupPin', `${text}; right would be a second pin, of a key kept offline`)
+    return [text]
+  }
+}
+
+/** Host to policy, for patterns of one kind; the port, where a pattern has one, is part of the key. */
+class PatternTable {
+  readonly #byHost = new Map<string, Policy>()
+  readonly #byHostAndPort = new Map<string, Policy>()
+
+  get size(): number {
+    return this.#byHost.size + this.#byHostAndPort.size
+  }
+
+  find(host: string, port: number): Policy | undefined {
+    const narrow = this.#byHostAndPort.size > 0 ? this.#byHostAndPort.get(`${host}:${port}`) : undefined
+    return narrow ?? this.#byHost.get(host)
+  }
+
+  insert(pattern: HostPattern, policy: Policy, where: string): void {
+    const table = pattern.port === undefined ? this.#byHost : this.#byHostAndPort
+    const key = pattern.port === undefined ? pattern.host : `${pattern.host}:${pattern.port}`
+    const other = table.get(key)
+    if (other) throw new PolicyInvalidError(where, `it covers the same hosts as ${JSON.stringify(other.pattern)}; write their pins in one place`)
+    table.set(key, policy)
+  }
+
+  *policies(): Iterable<Policy> {
+    yield* this.#byHost.values()
+    yield* this.#byHostAndPort.values()
+  }
+}
+
+function readFingerprints(value: unknown): readonly string[] {
+  if (!Array.isArray(value)) throw new TypeError(`allowedSHAFingerprints must be an array of strings, not ${describeType(value)}`)
+  return value as string[]
+}

@@ -1,0 +1,126 @@
+import type { X509Certificate } from 'node:crypto'
+import { types } from 'node:util'
+import type { CertificateSummary } from '../errors.js'
+import type { PinningMode, Policy } from '../policy/policy.js'
+import type { PolicySet } from '../policy/policy-set.js'
+import { servedAfter } from '../verify/chain.js'
+import { summarise } from '../verify/records.js'
+import type { PeerRecord } from '../verify/records.js'
+import { resultOf } from '../verify/verify.js'
+import type { PinMatch, PinnedPeer, PinResult } from '../verify/verify.js'
+
+/** One connection's verdict, as the transport saw it. */
+export interface Verdict {
+  readonly host: string
+  readonly port: number
+  readonly policies: PolicySet
+  readonly policy: Policy | undefined
+  /** Present when the peer was accepted or tolerated. */
+  readonly peer: PinnedPeer | undefined
+  /** Present when it was refused. */
+  readonly error: Error | undefined
+  readonly record: PeerRecord | undefined
+  readonly leaf: X509Certificate | undefined
+  readonly tlsVersion: string | undefined
+  readonly cipher: string | undefined
+  readonly resumed: boolean
+  readonly durationMs: number
+  readonly time: Date
+}
+
+/**
+ * What happened on one connection. Holds no header, URL, body or key material. `String(report)` is for people,
+ * `JSON.stringify(report)` for machines. Certificates are summarised when first read.
+ */
+export class PinReport {
+  readonly time: Date
+  readonly host: string
+  readonly port: number
+  /** What was done: `accepted`, `refused`, or `tolerated` (report-only let pass what enforce would refuse). */
+  readonly decision: 'accepted' | 'tolerated' | 'refused'
+  /** What is true of the peer. */
+  readonly result: PinResult
+  readonly mode: PinningMode
+  /** The host pattern whose policy decided; `undefined` for an unpinned host. */
+  readonly policy: string | undefined
+  readonly policyRevision: number
+  /** The pin that matched, in canonical form. */
+  readonly matchedPin: string | undefined
+  /** Where in the verified chain it matched: 0 is the leaf. */
+  readonly matchedDepth: number | undefined
+  /** `TLSv1.3`, … */
+  readonly tlsVersion: string | undefined
+  /** OpenSSL's name of the cipher suite. */
+  readonly cipher: string | undefined
+  /** The TLS session was resumed: the peer was verified on the connection that made it. */
+  readonly resumed: boolean
+  /** From opening the connection to the verdict, in milliseconds. */
+  readonly durationMs: number
+  /** Why not, when refused or tolerated. The error itself is what the request rejects with. */
+  readonly error: { readonly code: string | undefined; readonly message: string } | undefined
+  readonly #verdict: Verdict
+  #leaf: CertificateSummary | undefined
+  #served: readonly CertificateSummary[] | undefined
+  #chain: readonly CertificateSummary[] | undefined
+
+  constructor(verdict: Verdict) {
+    const { peer, policies, policy } = verdict
+    const match: PinMatch | undefined = peer?.match
+    const error = verdict.error ?? peer?.error
+    this.#verdict = verdict
+    this.time = verdict.time
+    this.host = verdict.host
+    this.port = verdict.port
+    this.decision = peer?.decision ?? 'refused'
+    this.result = peer?.result ?? resultOf(verdict.error)
+    this.mode = policies.modeOf(policy)
+    this.policy = policy?.pattern
+    this.policyRevision = policies.revision
+    this.matchedPin = match?.pin
+    this.matchedDepth = match?.depth
+    this.tlsVersion = verdict.tlsVersion
+    this.cipher = verdict.cipher
+    this.resumed = verdict.resumed
+    this.durationMs = verdict.durationMs
+    this.error = error && { code: codeOf(error), message: error.message }
+  }
+
+  /** The leaf certificate; `undefined` when none was read. */
+  get leaf(): CertificateSummary | undefined {
+    const leaf = this.#verdict.leaf
+    return (this.#leaf ??= leaf && summarise(leaf))
+  }
+
+  /** What the server sent, leaf first, unchecked. Of a resumed session: what it sent when the session was made. */
+  get served(): readonly CertificateSummary[] {
+    const leaf = this.#verdict.leaf
+    return (this.#served ??= leaf ? [leaf, ...servedAfter(leaf)].map(summarise) : [])
+  }
+
+  /** The verified chain, leaf to trust anchor; empty when the verdict needed none (a leaf pin). */
+  get chain(): readonly CertificateSummary[] {
+    return (this.#chain ??= (this.#verdict.record?.knownChain?.certificates ?? []).map(summarise))
+  }
+
+  /** The pins of the policy, in canonical form. */
+  get knownPins(): readonly string[] {
+    return [...(this.#verdict.policy?.pins.keys() ?? [])]
+  }
+
+  toJSON(): Record<string, unknown> {
+    return { ...(this as object), leaf: this.leaf, served: this.served, chain: this.chain, knownPins: this.knownPins }
+  }
+
+  toString(): string {
+    const where = `${this.host}:${this.port}`
+    const how = [this.tlsVersion, this.resumed ? 'resumed' : undefined, this.policy && `policy ${this.policy}`].filter(Boolean).join(', ')
+    const text = { accepted: `Accepted ${where}`, tolerated: `Tolerated ${where} (report-only)`, refused: `Refused ${where}` }[this.decision]
+    const because = this.error ? `: ${this.error.message}` : this.matchedPin ? `: ${this.matchedPin} matched at depth ${this.matchedDepth}` : `: ${this.result}`
+    return `${text}${because}${how ? ` [${how}]` : ''}`
+  }
+}
+
+function codeOf(error: Error): string | undefined {
+  const { code } = error as { code?: unknown }
+  return types.isNativeError(error) && typeof code === 'string' ? code : undefined
+}

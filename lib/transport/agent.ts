@@ -1,0 +1,223 @@
+import type { ClientRequest, RequestOptions } from 'node:http'
+import * as http from 'node:http'
+import * as https from 'node:https'
+import { Socket } from 'node:net'
+import type { LookupFunction } from 'node:net'
+import type { Duplex } from 'node:stream'
+import type { SecureContext, TLSSocket } from 'node:tls'
+import { BypassError, HostUnpinnedError } from '../errors.js'
+import type { PinningError } from '../errors.js'
+import type { PolicySet } from '../policy/policy-set.js'
+import type { Reporter } from '../report/reporter.js'
+import { TrustAnchors } from '../verify/anchors.js'
+import { PeerRecords } from '../verify/records.js'
+import type { PinnedPeer } from '../verify/verify.js'
+import { connectPinned } from './connect.js'
+import type { Connector } from './connect.js'
+import { holdWrites } from './gate.js'
+import { Sessions } from './sessions.js'
+import { createContext, perRequestTlsOptions, readPoolOptions, readTlsOptions } from './tls-options.js'
+import type { PoolOptions, TlsOptions } from './tls-options.js'
+
+export interface AgentSettings {
+  readonly policies: () => PolicySet
+  readonly reporter: Reporter
+  readonly tls: TlsOptions | undefined
+  readonly agent: PoolOptions | undefined
+  /** Milliseconds since the epoch; default `Date.now`. */
+  readonly now?: () => number
+}
+
+/**
+ * An `https.Agent` whose every connection goes to a peer that the policy accepts. Pooling, queueing, time-outs and
+ * keep-alive are Node's own.
+ */
+export class PinningAgent extends https.Agent {
+  readonly #connector: Connector
+  readonly #peers = new WeakMap<object, { peer: PinnedPeer; policies: PolicySet }>()
+  /** No proof ends before this moment; a lower bound, so that the common case is one comparison. */
+  #goodUntil = Infinity
+  #lastPolicies: PolicySet | undefined
+
+  /** @throws {PolicyInvalidError | TypeError} naming the option of `tls` or `agent` */
+  constructor(settings: AgentSettings) {
+    const tls = readTlsOptions(settings.tls)
+    const pool = readPoolOptions(settings.agent)
+    super({
+      ...pool,
+      ...(tls.servername !== undefined && { servername: tls.servername }),
+      // This class keeps its own sessions (sessions.ts).
+      maxCachedSessions: 0,
+      rejectUnauthorized: true,
+      // Not called by this class. Whoever copies the options of this agent into another one gets connections that are refused.
+      checkServerIdentity: refuseCopiedOptions
+    })
+    let context: SecureContext | undefined
+    // With options of the user's own, errors in them should come up now; without, making it can wait.
+    if (settings.tls !== undefined) context = createContext(tls.context)
+    this.#connector = {
+      policies: settings.policies,
+      anchors: new TrustAnchors(tls.ca, tls.context.allowPartialTrustChain === true),
+      records: new PeerRecords(),
+      sessions: new Sessions(pool.maxCachedSessions ?? 100),
+      context: () => (context ??= createContext(tls.context)),
+      minDHSize: tls.minDHSize,
+      reporter: settings.reporter,
+      onVerified: (socket, peer) => {
+        this.#peers.set(socket, { peer, policies: settings.policies() })
+        this.#goodUntil = Math.min(this.#goodUntil, peer.goodUntil)
+      },
+      now: settings.now ?? Date.now
+    }
+    // Before Node's own listener hands a freed socket to a queued request or keeps it.
+    this.prependListener('free', (socket: Duplex) => {
+      if (!this.#isGood(socket)) socket.destroy()
+    })
+  }
+
+  /**
+   * Node's pool name, with the revision of the policies in it: sockets and sessions made under other policies are never
+   * reused. The name is fixed when it is first asked for, since Node asks again when the socket is freed or removed.
+   */
+  override getName(options: NamedOptions = {}): string {
+    return (options[poolName] ??= `${options.host || 'localhost'}:${options.port ?? ''}:${options.localAddress ?? ''}:${options.family ?? ''}:${options.socketPath ?? ''}:${options.servername ?? ''}:r${this.#connector.policies().revision}`)
+  }
+
+  /** Called by `http.ClientRequest` (undocumented, the same on Node 20 to 26) for every request. */
+  addRequest(req: ClientRequest, options: NamedOptions, ...legacy: unknown[]): void {
+    const brought = findTlsOption(options)
+    if (brought !== undefined) options[refusal] = new BypassError(brought, 'TLS options are set when the agent is made; right would be the tls option')
+    this.#dropStale()
+    nodeAgent.addRequest.call(this, req, options, ...legacy)
+  }
+
+  /** Called by Node's agent when it wants a new socket. */
+  override createConnection(options: NamedOptions, _callback?: unknown): Duplex {
+    const host = options.host || 'localhost'
+    const port = Number(options.port ?? 443)
+    const policies = this.#connector.policies()
+    const policy = policies.find(host, port)
+    const unpinned = policy === undefined && policies.unpinnedHosts === 'refuse' && policies.mode === 'enforce'
+    const error = options[refusal] ?? (unpinned ? new HostUnpinnedError(host, port, policies.nearestPatterns(host)) : undefined)
+    if (error) {
+      this.#connector.reporter.blocked(host, port, error)
+      return refusedSocket(error)
+    }
+    const { servername, socketPath, timeout, keepAlive, keepAliveInitialDelay, noDelay, lookup, family, hints, localAddress, localPort, autoSelectFamily, autoSelectFamilyAttemptTimeout } = options
+    return connectPinned(
+      { host, port, pool: this.getName(options), servername: servername ?? undefined, socketPath: socketPath ?? undefined, timeout, keepAlive, keepAliveInitialDelay, noDelay, lookup: lookup as LookupFunction | undefined, family, hints, localAddress, localPort, autoSelectFamily, autoSelectFamilyAttemptTimeout },
+      this.#connector
+    )
+  }
+
+  override destroy(): void {
+    this.#connector.sessions.clear()
+    super.destroy()
+  }
+
+  /** Closes the idle sockets whose proof no longer holds, before a request could take one. */
+  #dropStale(): void {
+    const policies = this.#connector.policies()
+    if (policies === this.#lastPolicies && this.#connector.now() <= this.#goodUntil) return
+    this.#lastPolicies = policies
+    this.#goodUntil = Infinity
+    for (const sockets of [...Object.values(this.sockets), ...Object.values(this.freeSockets)]) {
+      for (const socket of sockets ?? []) this.#goodUntil = Math.min(this.#goodUntil, this.#peers.get(socket)?.peer.goodUntil ?? Infinity)
+    }
+    for (const [name, sockets] of Object.entries(this.freeSockets)) {
+      const stale = (sockets ?? []).filter((socket) => !this.#isGood(socket))
+      const good = (sockets ?? []).filter((socket) => !stale.includes(socket))
+      if (good.length > 0) (this.freeSockets as Record<string, Socket[]>)[name] = good
+      else delete (this.freeSockets as Record<string, Socket[]>)[name]
+      for (const socket of stale) socket.destroy()
+    }
+  }
+
+  /** Whether a socket's proof still holds: the same policies, and nothing has expired since. */
+  #isGood(socket: Duplex): boolean {
+    const proof = this.#peers.get(socket)
+    return proof === undefined ? isConnecting(socket) : proof.policies === this.#connector.policies() && this.#connector.now() <= proof.peer.goodUntil
+  }
+}
+
+/** The `http.Agent` beside it: lets plain `http:` pass only to hosts that need no pins. */
+export class PlainAgent extends http.Agent {
+  readonly #settings: AgentSettings
+
+  constructor(settings: AgentSettings) {
+    super(readPoolOptions(settings.agent))
+    this.#settings = settings
+  }
+
+  override createConnection(options: NamedOptions, callback?: (error: Error | null, stream: Duplex) => void): Duplex | null | undefined {
+    const { policies, reporter } = this.#settings
+    const host = options.host || 'localhost'
+    const port = Number(options.port ?? 80)
+    const error = plainRefusal(policies(), host)
+    if (error === undefined) return super.createConnection(options, callback)
+    reporter.blocked(host, port, error)
+    return refusedSocket(error)
+  }
+}
+
+/** An agent whose every connection fails with one error: what a request is given that would go past the pins. */
+export class RefusingAgent extends https.Agent {
+  constructor(readonly error: PinningError, protocol: 'http:' | 'https:') {
+    super()
+    ;(this as unknown as { protocol: string; defaultPort: number }).protocol = protocol
+    ;(this as unknown as { protocol: string; defaultPort: number }).defaultPort = protocol === 'https:' ? 443 : 80
+  }
+
+  override createConnection(): Duplex {
+    return refusedSocket(this.error)
+  }
+}
+
+type NamedOptions = RequestOptions & {
+  [poolName]?: string
+  [refusal]?: PinningError
+  servername?: string
+  keepAlive?: boolean
+  keepAliveInitialDelay?: number
+  noDelay?: boolean
+  autoSelectFamily?: boolean
+  autoSelectFamilyAttemptTimeout?: number
+}
+
+const poolName: unique symbol = Symbol('axios-ssl-pinning.pool')
+const refusal: unique symbol = Symbol('axios-ssl-pinning.refusal')
+
+const nodeAgent = https.Agent.prototype as unknown as { addRequest(...args: unknown[]): void }
+
+/** A socket that was never connected and fails with an error once the request listens: queues and time-outs see an ordinary failed connection. */
+function refusedSocket(error: Error): Socket {
+  const socket = new Socket()
+  holdWrites(socket)
+  setImmediate(() => socket.destroy(error))
+  return socket
+}
+
+function findTlsOption(options: object): string | undefined {
+  for (const name of Object.keys(options)) {
+    if (perRequestTlsOptions.has(name) && (options as Record<string, unknown>)[name] !== undefined) return name
+  }
+  return undefined
+}
+
+function plainRefusal(policies: PolicySet, host: string): BypassError | undefined {
+  const policy = policies.find(host, 443) ?? policies.find(host, 80)
+  if (policies.modeOf(policy) !== 'enforce') return undefined
+  if (policy === undefined && policies.unpinnedHosts === 'allow') return undefined
+  const why = policy ? `${host} is pinned and is never spoken to in plain text` : `no pins are known for ${host}, and plain text has no peer to verify`
+  return new BypassError('http:', `${why}; right would be https:`)
+}
+
+function refuseCopiedOptions(): Error {
+  return new BypassError('agent.options', 'they were copied into an agent that checks no pins; right would be the pinning agent itself')
+}
+
+/** A socket without a proof has no verdict yet: its writes are still held back. One that never gets a verdict is never freed. */
+function isConnecting(socket: Duplex): boolean {
+  const { secureConnecting, connecting } = socket as TLSSocket & { secureConnecting?: boolean }
+  return connecting || secureConnecting === true
+}

@@ -1,0 +1,216 @@
+import type { X509Certificate } from 'node:crypto'
+import type { LookupFunction } from 'node:net'
+import { TLSSocket, connect } from 'node:tls'
+import type { ConnectionOptions, SecureContext } from 'node:tls'
+import type { Policy } from '../policy/policy.js'
+import type { PolicySet } from '../policy/policy-set.js'
+import type { Reporter } from '../report/reporter.js'
+import type { TrustAnchors } from '../verify/anchors.js'
+import { checkName } from '../verify/name.js'
+import type { PeerRecord, PeerRecords } from '../verify/records.js'
+import { verifyPeer } from '../verify/verify.js'
+import type { PinnedPeer } from '../verify/verify.js'
+import { holdWrites } from './gate.js'
+import { peerCertificate } from './peer-certificate.js'
+import type { Sessions } from './sessions.js'
+
+/** Where to connect, in Node's words; the fields of a request's options that concern the connection. */
+export interface Target {
+  readonly host: string
+  readonly port: number
+  /** The pool this connection will belong to; also the key of its session. */
+  readonly pool: string
+  readonly servername: string | undefined
+  readonly socketPath: string | undefined
+  readonly timeout: number | undefined
+  readonly keepAlive: boolean | undefined
+  readonly keepAliveInitialDelay: number | undefined
+  readonly noDelay: boolean | undefined
+  readonly lookup: LookupFunction | undefined
+  readonly family: number | undefined
+  readonly hints: number | undefined
+  readonly localAddress: string | undefined
+  readonly localPort: number | undefined
+  readonly autoSelectFamily: boolean | undefined
+  readonly autoSelectFamilyAttemptTimeout: number | undefined
+}
+
+/** What all connections of one agent share. */
+export interface Connector {
+  /** The policies in force now; asked again at the verdict. */
+  readonly policies: () => PolicySet
+  readonly anchors: TrustAnchors
+  readonly records: PeerRecords
+  readonly sessions: Sessions
+  readonly context: () => SecureContext
+  readonly minDHSize: number | undefined
+  readonly reporter: Reporter
+  /** Called with every socket whose gate was opened, and the proof that opened it. */
+  readonly onVerified: (socket: TLSSocket, peer: PinnedPeer) => void
+  /** Milliseconds since the epoch. */
+  readonly now: () => number
+}
+
+/**
+ * Opens a TLS connection whose writes are held back until its peer is verified. The socket is returned at once, as
+ * Node's own agent does, so that pooling, time-outs and aborts see an ordinary connecting socket; it is destroyed with
+ * the reason when the verdict is a refusal.
+ */
+export function connectPinned(target: Target, connector: Connector): TLSSocket {
+  const started = performance.now()
+  const { host, port } = target
+  const { reporter, anchors } = connector
+  const offered = connector.sessions.find(target.pool, connector.now())
+  const pinOnly = connector.policies().find(host, port)?.trust === 'pin-only'
+
+  let leaf: X509Certificate | undefined
+  let record: PeerRecord | undefined
+  let peer: PinnedPeer | undefined
+  let refusal: Error | undefined
+  let settled = false
+
+  const socket = connect(connectionOptions(target, connector, offered?.session, !pinOnly, onServerIdentity))
+  const gate = holdWrites(socket)
+  // tls makes the legacy object of the whole chain only to hand it to checkServerIdentity, which here reads the X509
+  // object instead: cheaper, and it cannot crash on a junk certificate (Node 24 and 26; see peer-certificate.ts).
+  socket.getPeerCertificate = () => ({}) as never
+  // Reading the X509 object empties Node's own copy (Node 20 to 24), so it is read once.
+  socket.getPeerX509Certificate = readLeaf
+  // Every end of the handshake comes through destroy, so this is where a refusal is told, before its error is emitted.
+  socket.destroy = (error?: Error) => {
+    settle()
+    if (error && (refusal !== undefined || socket.authorizationError !== undefined) && !socket.destroyed) tell(policyNow(), undefined, error)
+    return socket.destroy(error)
+  }
+  socket.once('secureConnect', onSecureConnect)
+  socket.on('session', (session: Buffer) => {
+    if (peer && record && leaf && !socket.destroyed) connector.sessions.store(target.pool, { session, record, leaf, goodUntil: peer.goodUntil })
+  })
+  socket.once('close', (failed: boolean) => {
+    if (failed) connector.sessions.delete(target.pool)
+  })
+  return socket
+
+  /** Node calls this for full handshakes whose chain OpenSSL accepted, and destroys the socket with what it returns. */
+  function onServerIdentity(serverName: string): Error | undefined {
+    try {
+      const seen = readLeaf()
+      if (seen === undefined) return (refusal = new Error('the server sent no certificate'))
+      const nameError = checkName(serverName, seen)
+      if (nameError) return (refusal = Object.assign(nameError, { cert: peerCertificate(seen, anchors, true) }))
+      if (!pinOnly) peer = verify(seen, serverName, undefined)
+      return undefined
+    } catch (error) {
+      return (refusal = asError(error))
+    }
+  }
+
+  function onSecureConnect(): void {
+    try {
+      peer ??= verifyUnasked()
+      settle()
+      const { policy } = peer
+      connector.onVerified(socket, peer)
+      gate.open(peer)
+      socket.once('secureConnect', () => socket.destroy(new Error('TLS renegotiation is refused: the peer could change after its verdict')))
+      tell({ policies: connector.policies(), policy }, peer, undefined)
+    } catch (error) {
+      refusal = asError(error)
+      socket.destroy(refusal)
+    }
+  }
+
+  /** For connections on which Node does not ask: resumed ones, and those whose trust is in the pin only. */
+  function verifyUnasked(): PinnedPeer {
+    const serverName = target.servername || host
+    const untrusted = socket.authorized ? undefined : untrustedError(socket)
+    if (socket.isSessionReused()) {
+      if (offered === undefined) throw new Error('a TLS session was resumed that this agent did not offer')
+      record = offered.record
+      leaf = offered.leaf
+      return verify(leaf, serverName, untrusted)
+    }
+    const seen = readLeaf()
+    if (!pinOnly || seen === undefined) throw new Error('the TLS handshake ended without a verdict')
+    return verify(seen, serverName, untrusted)
+  }
+
+  function verify(seen: X509Certificate, serverName: string, untrusted: Error | undefined): PinnedPeer {
+    record ??= connector.records.of(seen)
+    return verifyPeer({ host, port, serverName, ...policyNow(), record, leaf: seen, untrusted, anchors }, connector.now())
+  }
+
+  function policyNow(): { policies: PolicySet; policy: Policy | undefined } {
+    const policies = connector.policies()
+    return { policies, policy: policies.find(host, port) }
+  }
+
+  function readLeaf(): X509Certificate | undefined {
+    return (leaf ??= readPeerX509.call(socket))
+  }
+
+  /** The handshake is over: the socket's own methods are its own again, and answer as usual. */
+  function settle(): void {
+    if (settled) return
+    settled = true
+    if (leaf === undefined && socket.authorizationError !== undefined) readLeaf()
+    delete (socket as Partial<TLSSocket>).destroy
+    const seen = leaf
+    if (seen === undefined || seen === offered?.leaf) {
+      delete (socket as Partial<TLSSocket>).getPeerCertificate
+      delete (socket as Partial<TLSSocket>).getPeerX509Certificate
+      return
+    }
+    socket.getPeerX509Certificate = () => (socket.destroyed ? undefined : seen)
+    socket.getPeerCertificate = (detailed?: boolean) => (socket.destroyed ? (null as never) : peerCertificate(seen, anchors, detailed === true)) as never
+  }
+
+  function tell(at: { policies: PolicySet; policy: Policy | undefined }, accepted: PinnedPeer | undefined, error: Error | undefined): void {
+    reporter.connection({
+      host,
+      port,
+      ...at,
+      peer: accepted,
+      error,
+      record,
+      leaf,
+      tlsVersion: socket.getProtocol() ?? undefined,
+      cipher: socket.getCipher()?.name,
+      resumed: socket.isSessionReused(),
+      durationMs: performance.now() - started,
+      time: new Date(connector.now())
+    })
+  }
+}
+
+const readPeerX509 = TLSSocket.prototype.getPeerX509Certificate
+
+/** Only what concerns the connection is passed on, and nothing comes from a prototype. */
+function connectionOptions(target: Target, connector: Connector, session: Buffer | undefined, rejectUnauthorized: boolean, checkServerIdentity: (serverName: string) => Error | undefined): ConnectionOptions {
+  const { host, port, socketPath, servername, timeout, keepAlive, keepAliveInitialDelay, noDelay, lookup, family, hints, localAddress, localPort, autoSelectFamily, autoSelectFamilyAttemptTimeout } = target
+  const options = {
+    __proto__: null,
+    host, port, path: socketPath, servername, timeout, keepAlive, keepAliveInitialDelay, noDelay, lookup, family, hints, localAddress, localPort, autoSelectFamily, autoSelectFamilyAttemptTimeout,
+    minDHSize: connector.minDHSize ?? 1024,
+    secureContext: connector.context(),
+    session,
+    // Explicit, so that NODE_TLS_REJECT_UNAUTHORIZED=0 changes nothing. Without it (trust: 'pin-only') the verdict is made in onSecureConnect.
+    rejectUnauthorized,
+    checkServerIdentity,
+    // Own and undefined, so that no polluted prototype supplies them.
+    socket: undefined,
+    pskCallback: undefined,
+    enableTrace: undefined
+  }
+  return options as unknown as ConnectionOptions
+}
+
+function untrustedError(socket: TLSSocket): Error {
+  // Node's types say Error; it is the error's code.
+  const code = String(socket.authorizationError)
+  return Object.assign(new Error(`the server's certificate is not trusted (${code})`), { code })
+}
+
+function asError(thrown: unknown): Error {
+  return thrown instanceof Error || Object.prototype.toString.call(thrown) === '[object Error]' ? (thrown as Error) : new Error(`verification failed: ${String(thrown)}`)
+}

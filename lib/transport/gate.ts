@@ -1,0 +1,58 @@
+import type { Duplex } from 'node:stream'
+import type { PinnedPeer } from '../verify/verify.js'
+
+/** Holds back everything written to a socket until a verified peer is shown. */
+export interface Gate {
+  /** Lets the held write through, and all later ones. Demands the proof that only `verify` can make. */
+  open(peer: PinnedPeer): void
+}
+
+/**
+ * Shuts the gate. A stream has at most one write under way, so at most one is held; the rest waits in the stream's own
+ * buffer, with its usual back-pressure. The methods are replaced on the instance and removed again when it opens.
+ *
+ * Unlike `cork()`, which `OutgoingMessage.end()` undoes, nothing but `open` ends this. A socket that closes first fails
+ * the held write as Node's own sockets do when they close before they are connected.
+ */
+export function holdWrites(socket: Duplex): Gate {
+  let held: Held | undefined
+  const hold = (run: () => void, callback: Callback): void => void (held = { run, callback })
+
+  const { _write, _writev, _final } = Object.getPrototypeOf(socket) as Writes
+  const own = socket as unknown as Writes
+  own._write = (chunk, encoding, callback) => hold(() => _write.call(socket, chunk, encoding, callback), callback)
+  own._writev = (chunks, callback) => hold(() => _writev.call(socket, chunks, callback), callback)
+  own._final = (callback) => hold(() => _final.call(socket, callback), callback)
+  socket.once('close', () => take()?.callback(closedBefore()))
+
+  function take(): Held | undefined {
+    const current = held
+    held = undefined
+    return current
+  }
+
+  return {
+    open: () => {
+      for (const name of ['_write', '_writev', '_final'] as const) delete (own as Partial<Writes>)[name]
+      take()?.run()
+    }
+  }
+}
+
+type Callback = (error?: Error | null) => void
+
+interface Held {
+  readonly run: () => void
+  readonly callback: Callback
+}
+
+/** What `stream.Writable` calls; the first two have the shapes documented for implementers of streams. */
+interface Writes {
+  _write(chunk: unknown, encoding: BufferEncoding, callback: Callback): void
+  _writev(chunks: ReadonlyArray<{ chunk: unknown; encoding: BufferEncoding }>, callback: Callback): void
+  _final(callback: Callback): void
+}
+
+function closedBefore(): Error {
+  return Object.assign(new Error('Socket closed before the connection established'), { code: 'ERR_SOCKET_CLOSED_BEFORE_CONNECTION' })
+}

@@ -1,0 +1,112 @@
+import { constants } from 'node:crypto'
+import { isIP } from 'node:net'
+import * as tls from 'node:tls'
+import type { SecureContext, SecureContextOptions } from 'node:tls'
+import type { AgentOptions } from 'node:https'
+import { PolicyInvalidError } from '../errors.js'
+import { readOptions } from '../policy/options.js'
+import type { CertificateAuthorities } from '../verify/anchors.js'
+
+/**
+ * Node's own options for the TLS connection to a pinned host, as `tls.connect` and `tls.createSecureContext` take them.
+ * What would weaken the promise (`rejectUnauthorized: false`, `checkServerIdentity`, `secureContext`, `secureProtocol`,
+ * a version below TLS 1.2, …) is refused by name.
+ */
+export interface TlsOptions extends Pick<SecureContextOptions, Exclude<(typeof contextOptions)[number], 'ca'>> {
+  /** Trust anchors in place of Node's own: PEM. Needed for a private CA. */
+  ca?: CertificateAuthorities
+  /** The name sent to the server (SNI) and looked for in its certificate. Default: the host. */
+  servername?: string
+  /** Smallest Diffie-Hellman group accepted, in bits. Default 1024, as in Node. */
+  minDHSize?: number
+  /** Always on; only `true` is accepted. */
+  rejectUnauthorized?: true
+}
+
+/** Pooling and socket options of Node's `https.Agent`. `keepAlive` is on by default, as in Node's global agent. */
+export type PoolOptions = Pick<AgentOptions & { agentKeepAliveTimeoutBuffer?: number; noDelay?: boolean }, (typeof poolOptions)[number]>
+
+/** The TLS options after reading. */
+export interface TlsSettings {
+  readonly context: SecureContextOptions
+  readonly ca: CertificateAuthorities | undefined
+  readonly servername: string | undefined
+  readonly minDHSize: number | undefined
+}
+
+/** @throws {PolicyInvalidError | TypeError} naming the option */
+export function readTlsOptions(given: TlsOptions | undefined): TlsSettings {
+  const refused = Object.keys(given ?? {}).find((name) => name in refusals && !(name === 'rejectUnauthorized' && given?.rejectUnauthorized === true))
+  if (refused !== undefined) throw new PolicyInvalidError(`tls.${refused}`, refusals[refused] as string)
+  const options = readOptions(given ?? {}, [...contextOptions, 'servername', 'minDHSize', 'rejectUnauthorized'], 'tls')
+  if (options.servername !== undefined && (typeof options.servername !== 'string' || isIP(options.servername))) throw new PolicyInvalidError('tls.servername', 'must be a host name; TLS has no server name for an IP address')
+  const { servername, minDHSize, rejectUnauthorized: _, ...context } = options
+  return {
+    context: {
+      ...(context as SecureContextOptions),
+      minVersion: readVersion(options.minVersion, 'tls.minVersion') ?? raised(tls.DEFAULT_MIN_VERSION),
+      ...(options.maxVersion !== undefined && { maxVersion: readVersion(options.maxVersion, 'tls.maxVersion') }),
+      // A renegotiation could change the peer after its verdict (TLS 1.2; 1.3 has none).
+      secureOptions: (options.secureOptions ?? 0) | constants.SSL_OP_NO_RENEGOTIATION
+    },
+    ca: options.ca,
+    servername,
+    minDHSize
+  }
+}
+
+/** @throws {PolicyInvalidError | TypeError} naming the option */
+export function readPoolOptions(given: PoolOptions | undefined): PoolOptions {
+  for (const name of Object.keys(given ?? {})) {
+    if (name in refusals || (contextOptions as readonly string[]).includes(name)) throw new PolicyInvalidError(`agent.${name}`, refusals[name] ?? `is an option of TLS; right would be tls.${name}`)
+    if (name === 'proxyEnv') throw new PolicyInvalidError('agent.proxyEnv', 'would take requests past the pinned connection')
+  }
+  return { keepAlive: true, scheduling: 'lifo', timeout: 5_000, ...readOptions(given ?? {}, poolOptions, 'agent') }
+}
+
+/**
+ * Made once and shared by every connection: making one parses the `ca` option anew, which Node does for each connection.
+ * @throws {PolicyInvalidError} when OpenSSL cannot use an option
+ */
+export function createContext(options: SecureContextOptions): SecureContext {
+  try {
+    return tls.createSecureContext(options)
+  } catch (cause) {
+    throw new PolicyInvalidError('tls', `OpenSSL cannot use these options (${(cause as Error).message}); see ca, cert, key, pfx, passphrase, ciphers, ecdhCurve, sigalgs`, { cause })
+  }
+}
+
+/** The TLS options a request may not bring along: the agent's own are set when it is made. */
+export const perRequestTlsOptions: ReadonlySet<string> = new Set(['ca', 'cert', 'key', 'pfx', 'passphrase', 'ciphers', 'minVersion', 'maxVersion', 'secureContext', 'secureProtocol', 'checkServerIdentity', 'session', 'crl', 'ecdhCurve', 'sigalgs', 'secureOptions', 'pskCallback'])
+
+const contextOptions = [
+  'ca', 'cert', 'key', 'pfx', 'passphrase', 'minVersion', 'maxVersion', 'ciphers', 'ecdhCurve', 'sigalgs', 'crl', 'dhparam', 'honorCipherOrder', 'secureOptions', 'sessionTimeout', 'allowPartialTrustChain', 'privateKeyEngine', 'privateKeyIdentifier', 'clientCertEngine'
+] as const
+
+const poolOptions = [
+  'keepAlive', 'keepAliveMsecs', 'maxSockets', 'maxTotalSockets', 'maxFreeSockets', 'scheduling', 'timeout', 'maxCachedSessions', 'family', 'hints', 'lookup', 'localAddress', 'localPort', 'noDelay', 'autoSelectFamily', 'autoSelectFamilyAttemptTimeout', 'agentKeepAliveTimeoutBuffer'
+] as const
+
+const refusals: Record<string, string> = {
+  __proto__: null as unknown as string,
+  rejectUnauthorized: "cannot be switched off: pins add to Node's verification; for a private CA use tls.ca, for a self-signed leaf trust: 'pin-only'",
+  checkServerIdentity: "cannot be replaced: Node's own name check and the pins are both needed; pins and onValidCertificate are the place for more",
+  secureContext: 'is made by the agent, once; right would be its parts: ca, cert, key, …',
+  secureProtocol: 'is obsolete and would allow old versions; right would be minVersion and maxVersion',
+  pskCallback: 'would replace certificates by a shared key, and there would be nothing to pin',
+  session: 'is kept by the agent, together with what was verified when it was made',
+  socket: 'is made by the agent'
+}
+
+const acceptedVersions = ['TLSv1.2', 'TLSv1.3'] as const
+
+function readVersion(version: unknown, option: string): 'TLSv1.2' | 'TLSv1.3' | undefined {
+  if (version === undefined) return undefined
+  if ((acceptedVersions as readonly unknown[]).includes(version)) return version as 'TLSv1.2' | 'TLSv1.3'
+  throw new PolicyInvalidError(option, `${JSON.stringify(version)} is not possible; right would be 'TLSv1.2' (the minimum) or 'TLSv1.3'`)
+}
+
+/** `--tls-min-v1.3` raises the minimum, `--tls-min-v1.0` does not lower it. */
+function raised(version: string): 'TLSv1.2' | 'TLSv1.3' {
+  return version === 'TLSv1.3' ? 'TLSv1.3' : 'TLSv1.2'
+}

@@ -1,0 +1,126 @@
+import type { X509Certificate } from 'node:crypto'
+import { keyPinOf } from '../pin/spki.js'
+import { nameKey } from './anchors.js'
+import type { TrustAnchors } from './anchors.js'
+import { constraintsOf } from './constraints.js'
+
+/** A path from the leaf to a trust anchor, every link of which was checked by {@link buildChain}. */
+export interface VerifiedChain {
+  /** Leaf first, trust anchor last. */
+  readonly certificates: readonly X509Certificate[]
+  readonly fingerprints: readonly string[]
+  readonly pins: readonly string[]
+  /** The whole chain is in date between these, in milliseconds since the epoch. */
+  readonly validFrom: number
+  readonly validTo: number
+}
+
+/**
+ * Builds the verified chain as OpenSSL does (trusted first): at each link the trust anchors, then the served
+ * certificates. A link holds when the issuer's name and key id fit and it may sign certificates (`checkIssued`), its key
+ * verifies the signature, it is a CA, both are in date, and path length, extended key usage and critical extensions
+ * allow it. Certificates with name constraints are no links, since the constraints are not evaluated here.
+ *
+ * Node has no call for this: `getPeerCertificate(true)` links by name only and prefers what the server sent.
+ *
+ * @param served what the server sent after the leaf, in its order; nothing in it is believed
+ * @param now milliseconds since the epoch
+ * @returns `undefined` when there is no such path within 10 certificates and 32 signature checks
+ */
+export function buildChain(leaf: X509Certificate, served: readonly X509Certificate[], anchors: TrustAnchors, now: number): VerifiedChain | undefined {
+  const search: Search = { served: served.slice(0, maxServed), anchors, now, signaturesLeft: maxSignatureChecks, stepsLeft: maxSteps }
+  if (!isInDate(leaf, now)) return undefined
+  const path = extend([leaf], search)
+  return path && describePath(path)
+}
+
+/** The certificates that the server sent after the leaf, in wire order, unchecked. */
+export function servedAfter(leaf: X509Certificate): X509Certificate[] {
+  const served: X509Certificate[] = []
+  let issuer = leaf.issuerCertificate
+  for (let i = 0; issuer !== undefined && i < maxServed; i++) {
+    served.push(issuer)
+    issuer = issuer.issuerCertificate
+  }
+  return served
+}
+
+export function isInDate(certificate: X509Certificate, now: number): boolean {
+  return Date.parse(certificate.validFrom) <= now && now <= Date.parse(certificate.validTo)
+}
+
+const maxLength = 10
+const maxServed = 32
+// A depth-first search over certificates that share a name and a key grows exponentially; both budgets end in a refusal.
+const maxSignatureChecks = 32
+const maxSteps = 256
+
+interface Search {
+  readonly served: readonly X509Certificate[]
+  readonly anchors: TrustAnchors
+  readonly now: number
+  signaturesLeft: number
+  stepsLeft: number
+}
+
+type Path = readonly [X509Certificate, ...X509Certificate[]]
+
+function extend(path: Path, search: Search): Path | undefined {
+  const tip = path.at(-1) as X509Certificate
+  if (endsAt(tip, search)) return path
+  if (path.length >= maxLength) return undefined
+  const issuerKey = nameKey(tip.issuer)
+  const candidates = [...search.anchors.issuersOf(tip), ...search.served.filter(({ subject }) => nameKey(subject) === issuerKey)]
+  for (const issuer of candidates) {
+    if (search.stepsLeft-- <= 0) return undefined
+    if (path.some(({ fingerprint256 }) => fingerprint256 === issuer.fingerprint256)) continue
+    if (!isLink(path, issuer, search)) continue
+    const whole = extend([...path, issuer], search)
+    if (whole) return whole
+  }
+  return undefined
+}
+
+/** OpenSSL ends a chain at a self-signed anchor; at any other one only with X509_V_FLAG_PARTIAL_CHAIN. */
+function endsAt(tip: X509Certificate, search: Search): boolean {
+  if (!search.anchors.has(tip)) return false
+  return search.anchors.partial || (tip.checkIssued(tip) && hasSigned(tip, tip, search))
+}
+
+function isLink(path: Path, issuer: X509Certificate, search: Search): boolean {
+  const tip = path.at(-1) as X509Certificate
+  if (!issuer.ca || !tip.checkIssued(issuer) || !isInDate(issuer, search.now)) return false
+  const limits = constraintsOf(issuer)
+  if (limits === undefined || limits.nameConstraints || limits.unknownCritical || !limits.servesTls) return false
+  // RFC 5280 §4.2.1.9: self-issued intermediates do not count.
+  if (path.slice(1).filter((certificate) => !isSelfIssued(certificate)).length > limits.pathLength) return false
+  return !signedWeakly(tip) && hasSigned(issuer, tip, search)
+}
+
+function isSelfIssued(certificate: X509Certificate): boolean {
+  return nameKey(certificate.subject) === nameKey(certificate.issuer)
+}
+
+function signedWeakly(certificate: X509Certificate): boolean {
+  return constraintsOf(certificate)?.weakSignature !== false
+}
+
+function hasSigned(issuer: X509Certificate, certificate: X509Certificate, search: Search): boolean {
+  if (search.signaturesLeft-- <= 0) return false
+  try {
+    return certificate.verify(issuer.publicKey)
+  } catch {
+    // A key OpenSSL cannot read verifies nothing.
+    return false
+  }
+}
+
+function describePath(path: Path): VerifiedChain {
+  return {
+    certificates: path,
+    fingerprints: path.map(({ fingerprint256 }) => fingerprint256),
+    pins: path.map(keyPinOf),
+    validFrom: Math.max(...path.map(({ validFrom }) => Date.parse(validFrom))),
+    validTo: Math.min(...path.map(({ validTo }) => Date.parse(validTo)))
+  }
+}

@@ -1,0 +1,90 @@
+import type { X509Certificate } from 'node:crypto'
+import { derTag, readDer, readDerChildren, readOid } from '../pin/der.js'
+import type { DerValue } from '../pin/der.js'
+
+/** What a certificate says about its use as a link of a chain and Node does not show. */
+export interface Constraints {
+  /** How many intermediates may follow (RFC 5280 §4.2.1.9); `Infinity` when it does not say. */
+  readonly pathLength: number
+  /** Extended key usage is absent or has serverAuth; OpenSSL demands this of intermediates too. */
+  readonly servesTls: boolean
+  /** It limits the names below it (RFC 5280 §4.2.1.10), which is not evaluated here: such a certificate is no link. */
+  readonly nameConstraints: boolean
+  /** A critical extension that OpenSSL would refuse too. */
+  readonly unknownCritical: boolean
+  /** Signed over MD5 or SHA-1, which collide. */
+  readonly weakSignature: boolean
+}
+
+/**
+ * Reads the constraints from the certificate's own bytes.
+ * @returns `undefined` when they are not strict DER or an extension stands twice: then it is no link
+ */
+export function constraintsOf(certificate: X509Certificate): Constraints | undefined {
+  try {
+    return readConstraints(certificate.raw)
+  } catch (error) {
+    if (error instanceof RangeError) return undefined
+    throw error
+  }
+}
+
+function readConstraints(der: Buffer): Constraints {
+  const [toBeSigned, algorithm] = readDerChildren(readDer(der))
+  if (toBeSigned === undefined || algorithm === undefined) throw new RangeError('no certificate')
+  const fields = readDerChildren(toBeSigned)
+  const extensions = readExtensions(fields.find(({ tag }) => tag === extensionsTag))
+  return {
+    pathLength: readPathLength(extensions.get(oid.basicConstraints)),
+    servesTls: readServesTls(extensions.get(oid.extendedKeyUsage)),
+    nameConstraints: extensions.has(oid.nameConstraints),
+    unknownCritical: [...extensions].some(([id, { critical }]) => critical && !knownExtensions.has(id)),
+    weakSignature: weakSignatures.has(readOid(readDerChildren(algorithm)[0] as DerValue))
+  }
+}
+
+interface Extension {
+  readonly critical: boolean
+  readonly value: Buffer
+}
+
+const extensionsTag = 0xa3
+
+function readExtensions(field: DerValue | undefined): Map<string, Extension> {
+  const extensions = new Map<string, Extension>()
+  const [list] = field === undefined ? [] : readDerChildren(field)
+  for (const extension of list === undefined ? [] : readDerChildren(list)) {
+    const [id, ...rest] = readDerChildren(extension)
+    const value = rest.at(-1)
+    if (id === undefined || value?.tag !== derTag.octetString) throw new RangeError('no extension')
+    const name = readOid(id)
+    if (extensions.has(name)) throw new RangeError('an extension stands twice')
+    extensions.set(name, { critical: rest.length > 1 && rest[0]?.content[0] !== 0, value: value.content })
+  }
+  return extensions
+}
+
+function readPathLength(extension: Extension | undefined): number {
+  if (extension === undefined) return Infinity
+  const length = readDerChildren(readDer(extension.value)).find(({ tag }) => tag === derTag.integer)
+  if (length === undefined) return Infinity
+  if (length.content.length === 0 || length.content.length > 4 || (length.content[0] as number) & 0x80) throw new RangeError('no path length')
+  return length.content.readUIntBE(0, length.content.length)
+}
+
+function readServesTls(extension: Extension | undefined): boolean {
+  return extension === undefined || readDerChildren(readDer(extension.value)).some((usage) => serverUsages.has(readOid(usage)))
+}
+
+const oid = { basicConstraints: '2.5.29.19', nameConstraints: '2.5.29.30', extendedKeyUsage: '2.5.29.37' } as const
+
+// serverAuth, and the two "server gated crypto" usages that OpenSSL takes for it (crypto/x509/v3_purp.c, check_purpose_ssl_server).
+const serverUsages = new Set(['1.3.6.1.5.5.7.3.1', '2.16.840.1.113730.4.1', '1.3.6.1.4.1.311.10.3.3'])
+
+// The critical extensions that OpenSSL evaluates or knowingly ignores (crypto/x509/v3_purp.c, X509_supported_extension).
+const knownExtensions = new Set([
+  '2.16.840.1.113730.1.1', '2.5.29.15', '2.5.29.17', '2.5.29.19', '2.5.29.30', '2.5.29.31', '2.5.29.32', '2.5.29.33', '2.5.29.35', '2.5.29.36', '2.5.29.37', '2.5.29.54'
+])
+
+// md2, md4, md5, sha1 with RSA; DSA and ECDSA with SHA-1.
+const weakSignatures = new Set(['1.2.840.113549.1.1.2', '1.2.840.113549.1.1.3', '1.2.840.113549.1.1.4', '1.2.840.113549.1.1.5', '1.2.840.10040.4.3', '1.2.840.10045.4.1', '1.3.14.3.2.29'])

@@ -1,0 +1,88 @@
+import type { X509Certificate } from 'node:crypto'
+import type { CertificateSummary } from '../errors.js'
+import { keyPinOf } from '../pin/spki.js'
+import { buildChain, servedAfter } from './chain.js'
+import type { VerifiedChain } from './chain.js'
+import type { TrustAnchors } from './anchors.js'
+
+/**
+ * What is known of one leaf certificate. Everything costly is worked out once, when first needed, and is a fact about
+ * the certificate, not about a connection: its key's pin, and a chain whose signatures hold.
+ */
+export class PeerRecord {
+  readonly fingerprint: string
+  readonly validFrom: number
+  readonly validTo: number
+  #pin: string | undefined
+  #chain: VerifiedChain | undefined
+
+  constructor(readonly leaf: X509Certificate, fingerprint = leaf.fingerprint256) {
+    this.fingerprint = fingerprint
+    this.validFrom = Date.parse(leaf.validFrom)
+    this.validTo = Date.parse(leaf.validTo)
+  }
+
+  /** The pin of the leaf's key. @throws {PinInvalidError} when OpenSSL cannot read the key */
+  get pin(): string {
+    return (this.#pin ??= keyPinOf(this.leaf))
+  }
+
+  /** The verified chain, if it was built already. */
+  get knownChain(): VerifiedChain | undefined {
+    return this.#chain
+  }
+
+  /**
+   * The verified chain. One that was found stays true for this leaf whatever is served later, while its dates hold; that
+   * none was found depends on what was served, so it is not remembered.
+   *
+   * @param leaf the certificate as read from this connection: it knows what was served after it
+   */
+  chain(leaf: X509Certificate, anchors: TrustAnchors, now: number): VerifiedChain | undefined {
+    const known = this.#chain
+    if (known && known.validFrom <= now && now <= known.validTo) return known
+    return (this.#chain = buildChain(leaf, servedAfter(leaf), anchors, now))
+  }
+}
+
+/** The records of the leaves seen lately, for one set of trust anchors. Bounded. */
+export class PeerRecords {
+  readonly #records = new Map<string, PeerRecord>()
+
+  constructor(readonly limit = 1_000) {}
+
+  of(leaf: X509Certificate): PeerRecord {
+    const fingerprint = leaf.fingerprint256
+    const known = this.#records.get(fingerprint)
+    // Moved to the end: the oldest entry is the first one.
+    if (known) this.#records.delete(fingerprint)
+    const record = known ?? new PeerRecord(leaf, fingerprint)
+    this.#records.set(fingerprint, record)
+    if (this.#records.size > this.limit) this.#records.delete(this.#records.keys().next().value as string)
+    return record
+  }
+}
+
+export function summarise(certificate: X509Certificate): CertificateSummary {
+  return {
+    subject: oneLine(certificate.subject),
+    issuer: oneLine(certificate.issuer),
+    validFrom: new Date(certificate.validFrom),
+    validTo: new Date(certificate.validTo),
+    fingerprint: certificate.fingerprint256,
+    pin: readablePin(certificate)
+  }
+}
+
+/** Node prints a name least specific part first, one part a line. */
+function oneLine(name: string | undefined): string {
+  return (name ?? '').split('\n').reverse().join(', ')
+}
+
+function readablePin(certificate: X509Certificate): string | undefined {
+  try {
+    return keyPinOf(certificate)
+  } catch {
+    return undefined
+  }
+}
