@@ -46,7 +46,7 @@ export class PinReport {
   readonly policyRevision: number
   /** The pin that matched, in canonical form. */
   readonly matchedPin: string | undefined
-  /** Where in the verified chain it matched: 0 is the leaf. */
+  /** Where in the verified chain it matched: 0 is the leaf; `undefined` where OpenSSL alone decided. */
   readonly matchedDepth: number | undefined
   /** `TLSv1.3`, … */
   readonly tlsVersion: string | undefined
@@ -115,7 +115,7 @@ export class PinReport {
     const where = `${this.host}:${this.port}`
     const how = [this.tlsVersion, this.resumed ? 'resumed' : undefined, this.policy && `policy ${this.policy}`].filter(Boolean).join(', ')
     const text = { accepted: `Accepted ${where}`, tolerated: `Tolerated ${where} (report-only)`, refused: `Refused ${where}` }[this.decision]
-    const because = this.error ? `: ${this.error.message}` : this.matchedPin ? `: ${this.matchedPin} matched at depth ${this.matchedDepth}` : `: ${this.result}`
+    const because = this.error ? `: ${this.error.message}` : this.matchedPin ? `: ${this.matchedPin} matched${this.matchedDepth === undefined ? '' : ` at depth ${this.matchedDepth}`}` : `: ${this.result}`
     return `${text}${because}${how ? ` [${how}]` : ''}`
   }
 }

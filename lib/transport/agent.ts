@@ -4,20 +4,19 @@ import * as https from 'node:https'
 import { Socket } from 'node:net'
 import type { LookupFunction } from 'node:net'
 import type { Duplex } from 'node:stream'
-import type { SecureContext, TLSSocket } from 'node:tls'
+import type { TLSSocket } from 'node:tls'
 import { BypassError, HostUnpinnedError } from '../errors.js'
 import type { PinningError } from '../errors.js'
 import type { PolicySet } from '../policy/policy-set.js'
 import type { Reporter } from '../report/reporter.js'
-import { TrustAnchors } from '../verify/anchors.js'
-import { PeerRecords } from '../verify/records.js'
 import type { PinnedPeer } from '../verify/verify.js'
 import { connectPinned } from './connect.js'
 import type { Connector } from './connect.js'
 import { holdWrites } from './gate.js'
 import { Sessions } from './sessions.js'
-import { createContext, perRequestTlsOptions, readPoolOptions, readTlsOptions } from './tls-options.js'
+import { perRequestTlsOptions, readPoolOptions, readTlsOptions } from './tls-options.js'
 import type { PoolOptions, TlsOptions } from './tls-options.js'
+import { Trusts } from './trust.js'
 
 export interface AgentSettings {
   readonly policies: () => PolicySet
@@ -52,15 +51,13 @@ export class PinningAgent extends https.Agent {
       // Not called by this class. Whoever copies the options of this agent into another one gets connections that are refused.
       checkServerIdentity: refuseCopiedOptions
     })
-    let context: SecureContext | undefined
-    // With options of the user's own, errors in them should come up now; without, making it can wait.
-    if (settings.tls !== undefined) context = createContext(tls.context)
+    const trusts = new Trusts(tls)
+    // Errors in the user's own options should come up now; without any, making the context can wait.
+    if (settings.tls !== undefined) trusts.general.context()
     this.#connector = {
       policies: settings.policies,
-      anchors: new TrustAnchors(tls.ca, tls.context.allowPartialTrustChain === true),
-      records: new PeerRecords(),
+      trusts,
       sessions: new Sessions(pool.maxCachedSessions ?? 100),
-      context: () => (context ??= createContext(tls.context)),
       minDHSize: tls.minDHSize,
       reporter: settings.reporter,
       onVerified: (socket, peer) => {
@@ -104,10 +101,15 @@ export class PinningAgent extends https.Agent {
       return refusedSocket(error)
     }
     const { servername, socketPath, timeout, keepAlive, keepAliveInitialDelay, noDelay, lookup, family, hints, localAddress, localPort, autoSelectFamily, autoSelectFamilyAttemptTimeout } = options
-    return connectPinned(
-      { host, port, pool: this.getName(options), servername: servername ?? undefined, socketPath: socketPath ?? undefined, timeout, keepAlive, keepAliveInitialDelay, noDelay, lookup: lookup as LookupFunction | undefined, family, hints, localAddress, localPort, autoSelectFamily, autoSelectFamilyAttemptTimeout },
-      this.#connector
-    )
+    try {
+      return connectPinned(
+        { host, port, pool: this.getName(options), servername: servername ?? undefined, socketPath: socketPath ?? undefined, timeout, keepAlive, keepAliveInitialDelay, noDelay, lookup: lookup as LookupFunction | undefined, family, hints, localAddress, localPort, autoSelectFamily, autoSelectFamilyAttemptTimeout },
+        this.#connector
+      )
+    } catch (thrown) {
+      // Thrown here it would leave the request without an 'error' event, and the queue behind it stuck.
+      return refusedSocket(thrown as Error)
+    }
   }
 
   override destroy(): void {

@@ -5,14 +5,14 @@ import type { ConnectionOptions, SecureContext } from 'node:tls'
 import type { Policy } from '../policy/policy.js'
 import type { PolicySet } from '../policy/policy-set.js'
 import type { Reporter } from '../report/reporter.js'
-import type { TrustAnchors } from '../verify/anchors.js'
 import { checkName } from '../verify/name.js'
-import type { PeerRecord, PeerRecords } from '../verify/records.js'
-import { verifyPeer } from '../verify/verify.js'
+import type { PeerRecord } from '../verify/records.js'
+import { findMismatch, verifyPeer } from '../verify/verify.js'
 import type { PinnedPeer } from '../verify/verify.js'
 import { holdWrites } from './gate.js'
 import { peerCertificate } from './peer-certificate.js'
 import type { Sessions } from './sessions.js'
+import type { Trusts } from './trust.js'
 
 /** Where to connect, in Node's words; the fields of a request's options that concern the connection. */
 export interface Target {
@@ -39,10 +39,8 @@ export interface Target {
 export interface Connector {
   /** The policies in force now; asked again at the verdict. */
   readonly policies: () => PolicySet
-  readonly anchors: TrustAnchors
-  readonly records: PeerRecords
+  readonly trusts: Trusts
   readonly sessions: Sessions
-  readonly context: () => SecureContext
   readonly minDHSize: number | undefined
   readonly reporter: Reporter
   /** Called with every socket whose gate was opened, and the proof that opened it. */
@@ -59,9 +57,12 @@ export interface Connector {
 export function connectPinned(target: Target, connector: Connector): TLSSocket {
   const started = performance.now()
   const { host, port } = target
-  const { reporter, anchors } = connector
+  const { reporter, trusts } = connector
   const offered = connector.sessions.find(target.pool, connector.now())
-  const pinOnly = connector.policies().find(host, port)?.trust === 'pin-only'
+  const asked = policyNow()
+  const pinOnly = asked.policy?.trust === 'pin-only'
+  const trust = trusts.for(asked.policies, asked.policy, connector.now())
+  const { anchors } = trusts.general
 
   let leaf: X509Certificate | undefined
   let record: PeerRecord | undefined
@@ -69,7 +70,7 @@ export function connectPinned(target: Target, connector: Connector): TLSSocket {
   let refusal: Error | undefined
   let settled = false
 
-  const socket = connect(connectionOptions(target, connector, offered?.session, !pinOnly, onServerIdentity))
+  const socket = connect(connectionOptions(target, connector, trust.context(), offered?.session, !pinOnly, onServerIdentity))
   const gate = holdWrites(socket)
   // tls makes the legacy object of the whole chain only to hand it to checkServerIdentity, which here reads the X509
   // object instead: cheaper, and it cannot crash on a junk certificate (Node 24 and 26; see peer-certificate.ts).
@@ -77,7 +78,8 @@ export function connectPinned(target: Target, connector: Connector): TLSSocket {
   // Reading the X509 object empties Node's own copy (Node 20 to 24), so it is read once.
   socket.getPeerX509Certificate = readLeaf
   // Every end of the handshake comes through destroy, so this is where a refusal is told, before its error is emitted.
-  socket.destroy = (error?: Error) => {
+  socket.destroy = (reason?: Error) => {
+    const error = reason && explain(reason)
     settle()
     if (error && (refusal !== undefined || socket.authorizationError !== undefined) && !socket.destroyed) tell(policyNow(), undefined, error)
     return socket.destroy(error)
@@ -136,8 +138,18 @@ export function connectPinned(target: Target, connector: Connector): TLSSocket {
   }
 
   function verify(seen: X509Certificate, serverName: string, untrusted: Error | undefined): PinnedPeer {
-    record ??= connector.records.of(seen)
-    return verifyPeer({ host, port, serverName, ...policyNow(), record, leaf: seen, untrusted, anchors }, connector.now())
+    record ??= trust.records.of(seen)
+    const at = policyNow()
+    if (trust.restricted && at.policy !== asked.policy) throw new Error('the pins changed during the handshake; the next one meets the new pins')
+    return verifyPeer({ host, port, serverName, ...at, record, leaf: seen, untrusted, anchors: trust.anchors, restricted: trust.restricted }, connector.now())
+  }
+
+  /** OpenSSL, where it knew the pinned CAs only, says "unknown issuer" of a peer that another CA vouches for. */
+  function explain(error: Error): Error {
+    const seen = trust.restricted && refusal === undefined && socket.authorizationError !== undefined ? readLeaf() : undefined
+    if (seen === undefined) return error
+    record = trusts.general.records.of(seen)
+    return (refusal = findMismatch({ host, port, serverName: target.servername || host, ...policyNow(), record, leaf: seen, untrusted: undefined, anchors, restricted: false }, connector.now())) ?? error
   }
 
   function policyNow(): { policies: PolicySet; policy: Policy | undefined } {
@@ -186,13 +198,13 @@ export function connectPinned(target: Target, connector: Connector): TLSSocket {
 const readPeerX509 = TLSSocket.prototype.getPeerX509Certificate
 
 /** Only what concerns the connection is passed on, and nothing comes from a prototype. */
-function connectionOptions(target: Target, connector: Connector, session: Buffer | undefined, rejectUnauthorized: boolean, checkServerIdentity: (serverName: string) => Error | undefined): ConnectionOptions {
+function connectionOptions(target: Target, connector: Connector, secureContext: SecureContext, session: Buffer | undefined, rejectUnauthorized: boolean, checkServerIdentity: (serverName: string) => Error | undefined): ConnectionOptions {
   const { host, port, socketPath, servername, timeout, keepAlive, keepAliveInitialDelay, noDelay, lookup, family, hints, localAddress, localPort, autoSelectFamily, autoSelectFamilyAttemptTimeout } = target
   const options = {
     __proto__: null,
     host, port, path: socketPath, servername, timeout, keepAlive, keepAliveInitialDelay, noDelay, lookup, family, hints, localAddress, localPort, autoSelectFamily, autoSelectFamilyAttemptTimeout,
     minDHSize: connector.minDHSize ?? 1024,
-    secureContext: connector.context(),
+    secureContext,
     session,
     // Explicit, so that NODE_TLS_REJECT_UNAUTHORIZED=0 changes nothing. Without it (trust: 'pin-only') the verdict is made in onSecureConnect.
     rejectUnauthorized,

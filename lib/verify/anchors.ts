@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs'
 import * as tls from 'node:tls'
 import { PolicyInvalidError } from '../errors.js'
 import { describeType } from '../pin/pin.js'
+import { keyPinOf } from '../pin/spki.js'
 
 /** Node's `ca` option: PEM text or bytes, one or several, each of one or several certificates. */
 export type CertificateAuthorities = string | Buffer | ReadonlyArray<string | Buffer>
@@ -12,6 +13,7 @@ export class TrustAnchors {
   readonly #read: () => X509Certificate[]
   #certificates: readonly X509Certificate[] | undefined
   #bySubject: Map<string, X509Certificate[]> | undefined
+  #byPin: Map<string, X509Certificate[]> | undefined
   #fingerprints: Set<string> | undefined
 
   /**
@@ -39,6 +41,12 @@ export class TrustAnchors {
     return this.#bySubject.get(nameKey(certificate.issuer)) ?? []
   }
 
+  /** The anchors that a pin, of a key or of a certificate, stands for. */
+  findPinned(pin: string): readonly X509Certificate[] {
+    this.#byPin ??= groupByPin(this.certificates)
+    return this.#byPin.get(pin) ?? []
+  }
+
   has(certificate: X509Certificate): boolean {
     this.#fingerprints ??= new Set(this.certificates.map(({ fingerprint256 }) => fingerprint256))
     return this.#fingerprints.has(certificate.fingerprint256)
@@ -51,12 +59,17 @@ export function nameKey(name: string | undefined): string {
 }
 
 function groupBySubject(certificates: readonly X509Certificate[]): Map<string, X509Certificate[]> {
+  return group(certificates, ({ subject }) => [nameKey(subject)])
+}
+
+function groupByPin(certificates: readonly X509Certificate[]): Map<string, X509Certificate[]> {
+  return group(certificates, (certificate) => [certificate.fingerprint256, ...keyPinQuietly(certificate)])
+}
+
+function group(certificates: readonly X509Certificate[], keysOf: (certificate: X509Certificate) => string[]): Map<string, X509Certificate[]> {
   const groups = new Map<string, X509Certificate[]>()
   for (const certificate of certificates) {
-    const key = nameKey(certificate.subject)
-    const group = groups.get(key)
-    if (group) group.push(certificate)
-    else groups.set(key, [certificate])
+    for (const key of keysOf(certificate)) groups.set(key, [...(groups.get(key) ?? []), certificate])
   }
   return groups
 }
@@ -99,6 +112,14 @@ function readExtraAnchors(): string[] {
 function parseQuietly(pem: string): X509Certificate[] {
   try {
     return [new X509Certificate(pem)]
+  } catch {
+    return []
+  }
+}
+
+function keyPinQuietly(certificate: X509Certificate): string[] {
+  try {
+    return [keyPinOf(certificate)]
   } catch {
     return []
   }

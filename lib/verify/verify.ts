@@ -24,8 +24,8 @@ export type PinResult =
 export interface PinMatch {
   /** Canonical form, as in the policy. */
   readonly pin: string
-  /** Where in the verified chain: 0 is the leaf. */
-  readonly depth: number
+  /** Where in the verified chain: 0 is the leaf. `undefined` where OpenSSL alone decided that a pinned CA is in it. */
+  readonly depth: number | undefined
 }
 
 /** One peer and what is asked of it. */
@@ -42,6 +42,8 @@ export interface Peer {
   /** `undefined` when Node's own verification, of chain and name, accepted the peer; else its error. */
   readonly untrusted: Error | undefined
   readonly anchors: TrustAnchors
+  /** `anchors` are the pinned CAs alone: OpenSSL has accepted no chain but through one of them. */
+  readonly restricted: boolean
 }
 
 /** The proof that a peer was verified. Only {@link verifyPeer} makes one, and nothing is written to a socket without it. */
@@ -122,12 +124,19 @@ function findMatch(peer: Peer, policy: Policy, now: number): PinMatch {
   const leaf = matchLeaf(peer.record, policy)
   if (leaf) return leaf
   if (!policy.usesChain || policy.trust === 'pin-only') throw mismatch(peer, policy, undefined, 'The leaf certificate is not pinned')
-  const chain = demandChain(peer, policy, now)
+  const chain = peer.restricted ? peer.record.chain(peer.leaf, peer.anchors, now) : demandChain(peer, policy, now)
+  const match = chain && matchIssuer(chain, policy)
+  if (match) return match
+  if (peer.restricted) return { pin: policy.pins.keys().next().value as string, depth: undefined }
+  throw mismatch(peer, policy, chain, 'No certificate of the verified chain is pinned')
+}
+
+function matchIssuer(chain: VerifiedChain, policy: Policy): PinMatch | undefined {
   for (let depth = 1; depth < chain.certificates.length; depth++) {
     const pin = [chain.pins[depth], chain.fingerprints[depth]].find((each) => (policy.pins.get(each as string) ?? 0) & pinPlace.issuer)
     if (pin !== undefined) return { pin, depth }
   }
-  throw mismatch(peer, policy, chain, 'No certificate of the verified chain is pinned')
+  return undefined
 }
 
 function matchLeaf(record: PeerRecord, policy: Policy): PinMatch | undefined {
@@ -162,12 +171,23 @@ function demandTrust(peer: Peer): void {
   if (peer.untrusted !== undefined) throw peer.untrusted
 }
 
+/**
+ * Where OpenSSL knew the pinned CAs only, its refusal can mean that the peer is not trusted at all, or that another CA
+ * vouches for it.
+ * @param peer with all trust anchors, unrestricted
+ * @returns the mismatch in the second case; `undefined` in the first
+ */
+export function findMismatch(peer: Peer, now: number): PinMismatchError | undefined {
+  const chain = peer.record.chain(peer.leaf, peer.anchors, now)
+  return chain && peer.policy && mismatch(peer, peer.policy, chain, 'No certificate of the verified chain is pinned')
+}
+
 function mismatch(peer: Peer, policy: Policy, chain: VerifiedChain | undefined, reason: string): PinMismatchError {
   return new PinMismatchError(`${reason} for ${peer.host}:${peer.port}.`, factsOf(peer, policy, chain))
 }
 
 /** Both sides of the comparison, for the error. */
-export function factsOf(peer: Peer, policy: Policy, chain: VerifiedChain | undefined): PeerFacts {
+function factsOf(peer: Peer, policy: Policy, chain: VerifiedChain | undefined): PeerFacts {
   return {
     host: peer.host,
     port: peer.port,
