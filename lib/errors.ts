@@ -192,7 +192,7 @@ export function findPinningError(err: unknown): PinningError | undefined {
     seen.add(value)
     const { cause, errors } = value as { cause?: unknown; errors?: unknown }
     if (cause !== undefined) queue.push(cause)
-    if (Array.isArray(errors)) queue.push(...errors.slice(0, searchLimit))
+    if (Array.isArray(errors)) queue.push(...(errors as unknown[]).slice(0, searchLimit))
   }
   return undefined
 }

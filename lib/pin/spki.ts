@@ -48,7 +48,7 @@ export function parseCertificate(source: string | Uint8Array): X509Certificate {
   const text = typeof source === 'string' ? source : undefined
   if (text !== undefined && !looksLikePem(Buffer.from(text, 'latin1'))) throw new PinInvalidError(describeSource(source), 'it is not a PEM certificate (-----BEGIN CERTIFICATE-----)')
   try {
-    return new X509Certificate(text ?? (source as Uint8Array))
+    return new X509Certificate(text ?? (source))
   } catch (cause) {
     throw new PinInvalidError(describeSource(source), `it is not a certificate (${reasonOf(cause)})`, { cause })
   }

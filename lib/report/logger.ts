@@ -18,11 +18,13 @@ export interface PinningLogger {
 export function readLogger(value: unknown): PinningLogger | undefined {
   if (value === undefined || value === false) return undefined
   if (value === true) return new DeferredLogger(import('pino').then(({ pino }) => pino({ name: 'axios-ssl-pinning' })))
-  const logger = value as Partial<PinningLogger> | null
-  if (typeof logger !== 'object' || logger === null || typeof logger.warn !== 'function' || typeof logger.debug !== 'function') {
-    throw new PolicyInvalidError('logger', `must be true or a pino-compatible logger with warn() and debug(), not ${describeType(value)}`)
-  }
-  return logger as PinningLogger
+  if (!isLogger(value)) throw new PolicyInvalidError('logger', `must be true or a pino-compatible logger with warn() and debug(), not ${describeType(value)}`)
+  return value
+}
+
+function isLogger(value: unknown): value is PinningLogger {
+  const { warn, debug } = (typeof value === 'object' && value !== null ? value : {}) as Partial<PinningLogger>
+  return typeof warn === 'function' && typeof debug === 'function'
 }
 
 /** Keeps records until the logger has been loaded. */

@@ -2,7 +2,6 @@ import type { ClientRequest, RequestOptions } from 'node:http'
 import * as http from 'node:http'
 import * as https from 'node:https'
 import { Socket } from 'node:net'
-import type { LookupFunction } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { TLSSocket } from 'node:tls'
 import { BypassError, HostUnpinnedError } from '../errors.js'
@@ -103,7 +102,7 @@ export class PinningAgent extends https.Agent {
     const { servername, socketPath, timeout, keepAlive, keepAliveInitialDelay, noDelay, lookup, family, hints, localAddress, localPort, autoSelectFamily, autoSelectFamilyAttemptTimeout } = options
     try {
       return connectPinned(
-        { host, port, pool: this.getName(options), servername: servername ?? undefined, socketPath: socketPath ?? undefined, timeout, keepAlive, keepAliveInitialDelay, noDelay, lookup: lookup as LookupFunction | undefined, family, hints, localAddress, localPort, autoSelectFamily, autoSelectFamilyAttemptTimeout },
+        { host, port, pool: this.getName(options), servername: servername ?? undefined, socketPath: socketPath ?? undefined, timeout, keepAlive, keepAliveInitialDelay, noDelay, lookup: lookup, family, hints, localAddress, localPort, autoSelectFamily, autoSelectFamilyAttemptTimeout },
         this.#connector
       )
     } catch (thrown) {

@@ -214,7 +214,7 @@ function connectionOptions(target: Target, connector: Connector, secureContext: 
     pskCallback: undefined,
     enableTrace: undefined
   }
-  return options as unknown as ConnectionOptions
+  return options
 }
 
 function untrustedError(socket: TLSSocket): Error {

@@ -14,6 +14,8 @@ export interface Trust {
   readonly context: () => SecureContext
   /** The anchors are the pinned CAs alone, so OpenSSL's own verdict is the match. */
   readonly restricted: boolean
+  /** Milliseconds since the epoch; after it, the trust is made anew. */
+  readonly validTo: number
 }
 
 /** The trust of one agent: one for all policies, and one for each that pins nothing but known CAs. */
@@ -25,25 +27,31 @@ export class Trusts {
   constructor(settings: TlsSettings) {
     this.#options = settings.context
     const anchors = new TrustAnchors(settings.ca, settings.context.allowPartialTrustChain === true)
-    this.general = { anchors, records: new PeerRecords(), context: once(() => createContext(this.#options)), restricted: false }
+    this.general = { anchors, records: new PeerRecords(anchors), context: once(() => createContext(this.#options)), restricted: false, validTo: Infinity }
   }
 
   /** @param now milliseconds since the epoch */
   for(policies: PolicySet, policy: Policy | undefined, now: number): Trust {
     if (policy === undefined || policies.modeOf(policy) !== 'enforce' || policy.onExpiry !== 'refuse') return this.general
     const known = this.#restricted.get(policy)
-    if (known) return known
+    if (known && now <= known.validTo) return known
     const trust = this.#restrict(policy, now)
     this.#restricted.set(policy, trust)
     return trust
   }
 
   #restrict(policy: Policy, now: number): Trust {
-    const certificates = restrictAnchors(policy, this.general.anchors, now)
-    if (certificates === undefined) return this.general
+    // Node makes the CA certificates of a pfx trust anchors as well, next to any ca.
+    if (this.#options.pfx !== undefined) return this.general
+    const restriction = restrictAnchors(policy, this.general.anchors, now)
+    if (restriction === undefined) return this.general
+    const { certificates, validTo } = restriction
+    // OpenSSL wants a CRL for every certificate, and finds none for an anchor that another CA has issued.
+    if (this.#options.crl !== undefined && !certificates.every((certificate) => certificate.checkIssued(certificate))) return this.general
     const ca = certificates.map((certificate) => certificate.toString())
     const options = { ...this.#options, ca, allowPartialTrustChain: true }
-    return { anchors: new TrustAnchors(ca, true), records: new PeerRecords(), context: once(() => createContext(options)), restricted: true }
+    const anchors = new TrustAnchors(ca, true)
+    return { anchors, records: new PeerRecords(anchors), context: once(() => createContext(options)), restricted: true, validTo }
   }
 }
 

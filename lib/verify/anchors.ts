@@ -53,9 +53,12 @@ export class TrustAnchors {
   }
 }
 
-/** Distinguished names in a form that finds at least all those OpenSSL takes for equal: it ignores case and repeated spaces. */
+/**
+ * Distinguished names in a form that finds at least all those OpenSSL takes for equal: it ignores case, repeated white
+ * space and white space at either end, which Node prints escaped (`\ `, `\09` to `\0D`).
+ */
 export function nameKey(name: string | undefined): string {
-  return (name ?? '').toLowerCase().replaceAll(/[ \t]+/g, ' ')
+  return (name ?? '').toLowerCase().replaceAll(/\\0[9a-d]|[ \\]/g, '')
 }
 
 function groupBySubject(certificates: readonly X509Certificate[]): Map<string, X509Certificate[]> {
@@ -78,7 +81,7 @@ function parseCertificates(ca: CertificateAuthorities): X509Certificate[] {
   const sources = Array.isArray(ca) ? (ca as ReadonlyArray<string | Buffer>) : [ca as string | Buffer]
   return sources.flatMap((source) => {
     if (typeof source !== 'string' && !ArrayBuffer.isView(source)) throw new PolicyInvalidError('tls.ca', `must be PEM text or bytes, or an array of them, not ${describeType(source)}`)
-    const blocks = splitPem(source.toString('latin1'))
+    const blocks = splitPem(typeof source === 'string' ? source : Buffer.from(source).toString('latin1'))
     if (blocks.length === 0) throw new PolicyInvalidError('tls.ca', 'has no PEM certificate in it (-----BEGIN CERTIFICATE-----)')
     return blocks.map((block) => {
       try {

@@ -18,8 +18,8 @@ export interface VerifiedChain {
 /**
  * Builds the verified chain as OpenSSL does (trusted first): at each link the trust anchors, then the served
  * certificates. A link holds when the issuer's name and key id fit and it may sign certificates (`checkIssued`), its key
- * verifies the signature, it is a CA, both are in date, and path length, extended key usage and critical extensions
- * allow it. Certificates with name constraints are no links, since the constraints are not evaluated here.
+ * verifies the signature, it is a CA, both are in date, key and hash are strong, and path length, extended key usage and
+ * critical extensions allow it. Certificates with name constraints are no links, since the constraints are not evaluated here.
  *
  * Node has no call for this: `getPeerCertificate(true)` links by name only and prefers what the server sent.
  *
@@ -49,6 +49,8 @@ export function isInDate(certificate: X509Certificate, now: number): boolean {
   return Date.parse(certificate.validFrom) <= now && now <= Date.parse(certificate.validTo)
 }
 
+const minModulusBits = 2_048
+const minCurveBits = 224
 const maxLength = 10
 const maxServed = 32
 // A depth-first search over certificates that share a name and a key grows exponentially; both budgets end in a refusal.
@@ -94,11 +96,22 @@ function isLink(path: Path, issuer: X509Certificate, search: Search): boolean {
   if (limits === undefined || limits.nameConstraints || limits.unknownCritical || !limits.servesTls) return false
   // RFC 5280 §4.2.1.9: self-issued intermediates do not count.
   if (path.slice(1).filter((certificate) => !isSelfIssued(certificate)).length > limits.pathLength) return false
-  return !signedWeakly(tip) && hasSigned(issuer, tip, search)
+  return !signedWeakly(tip) && hasStrongKey(issuer) && hasSigned(issuer, tip, search)
 }
 
-function isSelfIssued(certificate: X509Certificate): boolean {
-  return nameKey(certificate.subject) === nameKey(certificate.issuer)
+function isSelfIssued({ subject, issuer }: X509Certificate): boolean {
+  return subject === issuer
+}
+
+/** As OpenSSL's security level 2 has it, the default from Node 24: whoever can work a CA's key out has its pin. */
+function hasStrongKey(issuer: X509Certificate): boolean {
+  try {
+    const { asymmetricKeyType, asymmetricKeyDetails: { modulusLength, namedCurve = '' } = {} } = issuer.publicKey
+    if (asymmetricKeyType === 'ec') return Number(/\d{3}/.exec(namedCurve)?.[0]) >= minCurveBits
+    return modulusLength === undefined || modulusLength >= minModulusBits
+  } catch {
+    return false
+  }
 }
 
 function signedWeakly(certificate: X509Certificate): boolean {

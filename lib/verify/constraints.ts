@@ -12,7 +12,7 @@ export interface Constraints {
   readonly nameConstraints: boolean
   /** A critical extension that OpenSSL would refuse too. */
   readonly unknownCritical: boolean
-  /** Signed over MD5 or SHA-1, which collide. */
+  /** Signed over MD5, SHA-1 or another hash that collides. */
   readonly weakSignature: boolean
 }
 
@@ -39,8 +39,19 @@ function readConstraints(der: Buffer): Constraints {
     servesTls: readServesTls(extensions.get(oid.extendedKeyUsage)),
     nameConstraints: extensions.has(oid.nameConstraints),
     unknownCritical: [...extensions].some(([id, { critical }]) => critical && !knownExtensions.has(id)),
-    weakSignature: weakSignatures.has(readOid(readDerChildren(algorithm)[0] as DerValue))
+    weakSignature: readWeakSignature(algorithm)
   }
+}
+
+/** AlgorithmIdentifier (RFC 5280 §4.1.1.2); RSASSA-PSS names its hash in the parameters, SHA-1 being the default (RFC 4055 §3.1). */
+function readWeakSignature(algorithm: DerValue): boolean {
+  const [id, parameters] = readDerChildren(algorithm)
+  if (id === undefined) throw new RangeError('no signature algorithm')
+  const name = readOid(id)
+  if (name !== oid.rsaPss) return weakSignatures.has(name)
+  const hash = parameters && readDerChildren(parameters).find(({ tag }) => tag === pssHashTag)
+  const hashName = hash && readDerChildren(readDerChildren(hash)[0] as DerValue)[0]
+  return hashName === undefined || !readOid(hashName).startsWith(sha2And3)
 }
 
 interface Extension {
@@ -49,6 +60,7 @@ interface Extension {
 }
 
 const extensionsTag = 0xa3
+const pssHashTag = 0xa0
 
 function readExtensions(field: DerValue | undefined): Map<string, Extension> {
   const extensions = new Map<string, Extension>()
@@ -76,7 +88,7 @@ function readServesTls(extension: Extension | undefined): boolean {
   return extension === undefined || readDerChildren(readDer(extension.value)).some((usage) => serverUsages.has(readOid(usage)))
 }
 
-const oid = { basicConstraints: '2.5.29.19', nameConstraints: '2.5.29.30', extendedKeyUsage: '2.5.29.37' } as const
+const oid = { basicConstraints: '2.5.29.19', nameConstraints: '2.5.29.30', extendedKeyUsage: '2.5.29.37', rsaPss: '1.2.840.113549.1.1.10' } as const
 
 // serverAuth, and the two "server gated crypto" usages that OpenSSL takes for it (crypto/x509/v3_purp.c, check_purpose_ssl_server).
 const serverUsages = new Set(['1.3.6.1.5.5.7.3.1', '2.16.840.1.113730.4.1', '1.3.6.1.4.1.311.10.3.3'])
@@ -86,5 +98,10 @@ const knownExtensions = new Set([
   '2.16.840.1.113730.1.1', '2.5.29.15', '2.5.29.17', '2.5.29.19', '2.5.29.30', '2.5.29.31', '2.5.29.32', '2.5.29.33', '2.5.29.35', '2.5.29.36', '2.5.29.37', '2.5.29.54'
 ])
 
-// md2, md4, md5, sha1 with RSA; DSA and ECDSA with SHA-1.
-const weakSignatures = new Set(['1.2.840.113549.1.1.2', '1.2.840.113549.1.1.3', '1.2.840.113549.1.1.4', '1.2.840.113549.1.1.5', '1.2.840.10040.4.3', '1.2.840.10045.4.1', '1.3.14.3.2.29'])
+// md2, md4, md5, sha1 with RSA; mdc2 with RSA; DSA and ECDSA with SHA-1; the OIW's names of the same.
+const weakSignatures = new Set([
+  '1.2.840.113549.1.1.2', '1.2.840.113549.1.1.3', '1.2.840.113549.1.1.4', '1.2.840.113549.1.1.5', '2.5.8.3.100', '1.2.840.10040.4.3', '1.2.840.10045.4.1', '1.3.14.3.2.3', '1.3.14.3.2.13', '1.3.14.3.2.27', '1.3.14.3.2.29'
+])
+
+// NIST's arc of hash functions: the SHA-2 and SHA-3 families.
+const sha2And3 = '2.16.840.1.101.3.4.2.'

@@ -16,7 +16,8 @@ export class PeerRecord {
   #pin: string | undefined
   #chain: VerifiedChain | undefined
 
-  constructor(readonly leaf: X509Certificate, fingerprint = leaf.fingerprint256) {
+  /** @param anchors what OpenSSL was given on the connections that this record is of */
+  constructor(readonly leaf: X509Certificate, readonly anchors: TrustAnchors, fingerprint = leaf.fingerprint256) {
     this.fingerprint = fingerprint
     this.validFrom = Date.parse(leaf.validFrom)
     this.validTo = Date.parse(leaf.validTo)
@@ -37,8 +38,10 @@ export class PeerRecord {
    * none was found depends on what was served, so it is not remembered.
    *
    * @param leaf the certificate as read from this connection: it knows what was served after it
+   * @param anchors other ones than the record's when a session is resumed that was made before an update
    */
   chain(leaf: X509Certificate, anchors: TrustAnchors, now: number): VerifiedChain | undefined {
+    if (anchors !== this.anchors) return buildChain(leaf, servedAfter(leaf), anchors, now)
     const known = this.#chain
     if (known && known.validFrom <= now && now <= known.validTo) return known
     return (this.#chain = buildChain(leaf, servedAfter(leaf), anchors, now))
@@ -49,14 +52,14 @@ export class PeerRecord {
 export class PeerRecords {
   readonly #records = new Map<string, PeerRecord>()
 
-  constructor(readonly limit = 1_000) {}
+  constructor(readonly anchors: TrustAnchors, readonly limit = 1_000) {}
 
   of(leaf: X509Certificate): PeerRecord {
     const fingerprint = leaf.fingerprint256
     const known = this.#records.get(fingerprint)
     // Moved to the end: the oldest entry is the first one.
     if (known) this.#records.delete(fingerprint)
-    const record = known ?? new PeerRecord(leaf, fingerprint)
+    const record = known ?? new PeerRecord(leaf, this.anchors, fingerprint)
     this.#records.set(fingerprint, record)
     if (this.#records.size > this.limit) this.#records.delete(this.#records.keys().next().value as string)
     return record

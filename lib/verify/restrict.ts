@@ -3,7 +3,15 @@ import { keyPinOf } from '../pin/spki.js'
 import { pinPlace } from '../policy/policy.js'
 import type { Policy } from '../policy/policy.js'
 import type { TrustAnchors } from './anchors.js'
-import { buildChain } from './chain.js'
+import { buildChain, isInDate } from './chain.js'
+import { constraintsOf } from './constraints.js'
+
+/** The pinned CAs as trust anchors. */
+export interface Restriction {
+  readonly certificates: readonly X509Certificate[]
+  /** Milliseconds since the epoch; after it, it has to be worked out anew. */
+  readonly validTo: number
+}
 
 /**
  * The pinned CAs' own certificates, where a policy pins nothing but CAs and the certificate of each is known: given as
@@ -12,26 +20,42 @@ import { buildChain } from './chain.js'
  *
  * Pins add to PKI: a CA given as PEM must itself lead to one of `anchors`.
  *
- * @returns `undefined` where the verified chain has to be looked at instead
+ * @returns `undefined` where the verified chain has to be looked at instead: a pinned key may occur in it that no
+ *   certificate in date is known of
  */
-export function restrictAnchors(policy: Policy, anchors: TrustAnchors, now: number): readonly X509Certificate[] | undefined {
+export function restrictAnchors(policy: Policy, anchors: TrustAnchors, now: number): Restriction | undefined {
   if (policy.trust !== 'pki' || policy.rejected.size > 0) return undefined
   if (![...policy.pins.values()].every((place) => place === pinPlace.issuer)) return undefined
   const given = new Map<string, X509Certificate[]>()
+  let validTo = Infinity
   for (const certificate of policy.authorities) {
-    if (!isAnchored(certificate, policy.authorities, anchors, now)) return undefined
+    const anchoredTo = findAnchoredTo(certificate, policy.authorities, anchors, now)
+    if (anchoredTo === undefined) return undefined
+    validTo = Math.min(validTo, anchoredTo)
     const pin = keyPinOf(certificate)
     given.set(pin, [...(given.get(pin) ?? []), certificate])
   }
   const found: X509Certificate[] = []
   for (const pin of policy.pins.keys()) {
-    const certificates = [...(given.get(pin) ?? []), ...anchors.findPinned(pin)]
+    const certificates = [...(given.get(pin) ?? []), ...anchors.findPinned(pin)].filter((certificate) => isInDate(certificate, now))
     if (certificates.length === 0) return undefined
     found.push(...certificates)
   }
-  return found
+  return { certificates: found, validTo: Math.min(validTo, ...found.map((certificate) => Date.parse(certificate.validTo))) }
 }
 
-function isAnchored(certificate: X509Certificate, given: readonly X509Certificate[], anchors: TrustAnchors, now: number): boolean {
-  return anchors.has(certificate) || buildChain(certificate, given.filter((other) => other !== certificate), anchors, now) !== undefined
+/**
+ * Until when a given CA leads to a trust anchor. OpenSSL will not look above it, so what is above must not limit what is
+ * below it any further than the CA does itself.
+ */
+function findAnchoredTo(certificate: X509Certificate, given: readonly X509Certificate[], anchors: TrustAnchors, now: number): number | undefined {
+  if (anchors.has(certificate)) return Date.parse(certificate.validTo)
+  const chain = buildChain(certificate, given.filter((other) => other !== certificate), anchors, now)
+  const own = pathLengthOf(certificate)
+  if (chain?.certificates.some((above, depth) => pathLengthOf(above) < own + depth)) return undefined
+  return chain?.validTo
+}
+
+function pathLengthOf(certificate: X509Certificate): number {
+  return constraintsOf(certificate)?.pathLength ?? Infinity
 }

@@ -127,8 +127,16 @@ function findMatch(peer: Peer, policy: Policy, now: number): PinMatch {
   const chain = peer.restricted ? peer.record.chain(peer.leaf, peer.anchors, now) : demandChain(peer, policy, now)
   const match = chain && matchIssuer(chain, policy)
   if (match) return match
-  if (peer.restricted) return { pin: policy.pins.keys().next().value as string, depth: undefined }
+  if (isVouchedByOpenssl(peer)) return { pin: policy.pins.keys().next().value as string, depth: undefined }
   throw mismatch(peer, policy, chain, 'No certificate of the verified chain is pinned')
+}
+
+/**
+ * Whether OpenSSL has accepted this leaf with the pinned CAs as its only anchors. A resumed session may have been made
+ * with others; and an authority is never the leaf itself, which a partial chain could end at.
+ */
+function isVouchedByOpenssl({ restricted, record, anchors, leaf }: Peer): boolean {
+  return restricted && record.anchors === anchors && !anchors.has(leaf)
 }
 
 function matchIssuer(chain: VerifiedChain, policy: Policy): PinMatch | undefined {
@@ -174,12 +182,15 @@ function demandTrust(peer: Peer): void {
 /**
  * Where OpenSSL knew the pinned CAs only, its refusal can mean that the peer is not trusted at all, or that another CA
  * vouches for it.
+ *
  * @param peer with all trust anchors, unrestricted
- * @returns the mismatch in the second case; `undefined` in the first
+ * @returns the mismatch in the second case; `undefined` in the first, and where OpenSSL had another reason (a CRL)
  */
 export function findMismatch(peer: Peer, now: number): PinMismatchError | undefined {
+  const { policy } = peer
   const chain = peer.record.chain(peer.leaf, peer.anchors, now)
-  return chain && peer.policy && mismatch(peer, peer.policy, chain, 'No certificate of the verified chain is pinned')
+  if (policy === undefined || chain === undefined || matchIssuer(chain, policy)) return undefined
+  return mismatch(peer, policy, chain, 'No certificate of the verified chain is pinned')
 }
 
 function mismatch(peer: Peer, policy: Policy, chain: VerifiedChain | undefined, reason: string): PinMismatchError {
