@@ -169,7 +169,12 @@ export class PolicyExpiredError extends PinningError {
 
 /** `true` for a {@link PinningError} of this or another copy of the package. */
 export function isPinningError(value: unknown): value is PinningError {
-  return typeof value === 'object' && value !== null && (value as { [brand]?: unknown })[brand] === true
+  try {
+    return typeof value === 'object' && value !== null && (value as { [brand]?: unknown })[brand] === true
+  } catch {
+    // A proxy that does not want to be looked at is not ours.
+    return false
+  }
 }
 
 /**
@@ -190,11 +195,19 @@ export function findPinningError(err: unknown): PinningError | undefined {
     if (isPinningError(value)) return value
     if (typeof value !== 'object' || value === null || seen.has(value) || seen.size >= searchLimit) continue
     seen.add(value)
-    const { cause, errors } = value as { cause?: unknown; errors?: unknown }
-    if (cause !== undefined) queue.push(cause)
-    if (Array.isArray(errors)) queue.push(...(errors as unknown[]).slice(0, searchLimit))
+    queue.push(...causesOf(value))
   }
   return undefined
+}
+
+/** What an error was caused by; nothing where looking at it throws. */
+function causesOf(error: object): unknown[] {
+  try {
+    const { cause, errors } = error as { cause?: unknown; errors?: unknown }
+    return [cause, ...(Array.isArray(errors) ? (errors as unknown[]).slice(0, searchLimit) : [])]
+  } catch {
+    return []
+  }
 }
 
 const searchLimit = 100

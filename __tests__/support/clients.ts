@@ -1,6 +1,7 @@
 import * as https from 'node:https'
+import type { Socket } from 'node:net'
 import type { ClientRequest, IncomingMessage } from 'node:http'
-import type { TLSSocket } from 'node:tls'
+import { TLSSocket } from 'node:tls'
 
 /** How one request ended, in a form that can be compared. */
 export interface Outcome {
@@ -23,13 +24,14 @@ export interface SendOptions extends https.RequestOptions {
 /** One request through an agent, to its end. Never rejects. Waits until the socket has been handed back to the pool. */
 export async function send(agent: https.Agent, port: number, { body, onRequest, ...options }: SendOptions = {}): Promise<Outcome> {
   return await new Promise((resolve) => {
-    let socket: TLSSocket | undefined
+    let socket: Socket | undefined
     const request = https.request({ host: 'localhost', port, agent, method: body === undefined ? 'GET' : 'POST', ...options })
     const finish = (outcome: Partial<Outcome>) => {
-      const resumed = socket?.isSessionReused() ?? false
+      // A request that is refused before anything is opened never had a TLS socket.
+      const resumed = socket instanceof TLSSocket && socket.isSessionReused()
       setImmediate(() => { resolve({ ...outcome, reused: request.reusedSocket, resumed }) })
     }
-    request.on('socket', (given: TLSSocket) => { socket = given })
+    request.on('socket', (given: Socket) => { socket = given })
     request.on('response', (response: IncomingMessage) => {
       let text = ''
       response.setEncoding('utf8')

@@ -11,7 +11,7 @@ import { PinningAgent } from '../../lib/transport/agent.js'
 import { runChild } from '../support/child.js'
 import { block, send, until } from '../support/clients.js'
 import type { SendOptions } from '../support/clients.js'
-import { createAuthority, createSelfSigned, generateKey } from '../support/pki.js'
+import { createAuthority, createSelfSigned } from '../support/pki.js'
 import { startServer } from '../support/servers.js'
 import type { TestServer, TestServerOptions } from '../support/servers.js'
 
@@ -173,7 +173,7 @@ describe.each(versions)('over %s', (version) => {
 describe('however it is written, the impostor gets none of a request:', () => {
   const body = 'x'.repeat(300_000)
   const ways: Array<[string, SendOptions, (request: ClientRequest) => void]> = [
-    ['ended at once', {}, (request) => request.end('x')],
+    ['ended at once', { method: 'POST' }, (request) => request.end(body)],
     ['headers flushed first', { method: 'POST' }, (request) => {
       request.flushHeaders()
       request.end(body)
@@ -261,7 +261,7 @@ describe('however it is written, the impostor gets none of a request:', () => {
     }
   })
 
-  test.each(ways.filter(([name]) => !/pretended|socket|listener|over/.test(name)))('and the genuine server gets all of it: %s', async (_, options, write) => {
+  test.each(ways.filter(([name]) => !/pretended|socket|listener|over|corked/.test(name)))('and the genuine server gets all of it: %s', async (way, options, write) => {
     const server = await start({ certificate: genuineLeaf })
     const agent = agentFor()
     const status = await new Promise((resolve) => {
@@ -272,7 +272,7 @@ describe('however it is written, the impostor gets none of a request:', () => {
     })
     expect(status).toBe(200)
     expect(server.requests).toMatchObject([{ complete: true }])
-    expect(server.requests[0]?.bodyLength).toBe(options.method === undefined ? 1 : /stream/.test(_) ? 500_000 : 300_000)
+    expect(server.requests[0]?.bodyLength).toBe(/stream/.test(way) ? 500_000 : 300_000)
   })
 })
 

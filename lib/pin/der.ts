@@ -35,6 +35,9 @@ export function readOid(value: DerValue): string {
   const arcs: bigint[] = []
   let arc = 0n
   for (const byte of value.content) {
+    if (arc === 0n && byte === 0x80) throw new RangeError('an OBJECT IDENTIFIER that is not minimal')
+    // Shifting a number that grows takes quadratic time, and the bytes may be a stranger's.
+    if (arc > largestArc) throw new RangeError('an OBJECT IDENTIFIER with an oversized arc')
     arc = (arc << 7n) | BigInt(byte & 0x7f)
     if (byte & 0x80) continue
     arcs.push(arc)
@@ -44,6 +47,9 @@ export function readOid(value: DerValue): string {
   const root = first < 40n ? 0n : first < 80n ? 1n : 2n
   return [root, first - root * 40n, ...arcs.slice(1)].join('.')
 }
+
+// A UUID under 2.25 is the largest in use.
+const largestArc = 1n << 128n
 
 export const derTag = { boolean: 0x01, integer: 0x02, bitString: 0x03, octetString: 0x04, oid: 0x06, sequence: 0x30 } as const
 

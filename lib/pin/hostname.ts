@@ -1,6 +1,6 @@
 import { isIPv4, isIPv6 } from 'node:net'
 import { PolicyInvalidError } from '../errors.js'
-import { quoteInput } from './pin.js'
+import { holdsPrivateKey, quoteInput } from './pin.js'
 
 /** A parsed host pattern. `host` is canonical and without its wildcard. */
 export interface HostPattern {
@@ -21,6 +21,8 @@ export function canonicalHost(host: string): string | undefined {
   const name = host.endsWith('.') ? host.slice(0, -1) : host
   if (plainName.test(name)) return name
   if (isIPv4(name)) return name
+  const lower = name.toLowerCase()
+  if (plainName.test(lower)) return lower
   const bare = name.startsWith('[') && name.endsWith(']') ? name.slice(1, -1) : name
   return isIPv6(bare) ? hostOfUrl(`[${bare.replace(/%.*$/s, '')}]`) : hostOfUrl(name)
 }
@@ -34,16 +36,18 @@ export function canonicalHost(host: string): string | undefined {
  */
 export function parseHostPattern(text: string, option: string): HostPattern {
   const fail = (reason: string): PolicyInvalidError => new PolicyInvalidError(`${option}[${quoteInput(text)}]`, reason)
+  if (holdsPrivateKey(text)) throw fail('it is a private key: never put it here; right would be a host pattern like "api.example.com"')
+  if (text.length > maxPatternLength) throw fail('a host name has at most 253 characters')
   if (text.trim() === '') throw fail('the host pattern is empty; right would be "api.example.com", "*.example.com" or "**.example.com"')
   if (/^[a-z][a-z0-9+.-]*:\/\//i.test(text) || /[/?#@\\]/.test(text)) throw fail(`a host pattern is not a URL; right would be ${suggestHost(text)}`)
   if (/\s/.test(text)) throw fail('a host pattern has no spaces')
   const [name, port] = splitPort(text)
-  if (port !== undefined && !(/^\d{1,5}$/.test(port) && Number(port) >= 1 && Number(port) <= 65_535)) throw fail(`the port ${JSON.stringify(port)} is not a number from 1 to 65535`)
+  if (port !== undefined && !(/^\d{1,5}$/.test(port) && Number(port) >= 1 && Number(port) <= 65_535)) throw fail(`the port ${quoteInput(port)} is not a number from 1 to 65535`)
   const wildcard = name.startsWith('**.') ? 'any' : name.startsWith('*.') ? 'one' : 'exact'
   const rest = name.slice(wildcard === 'any' ? 3 : wildcard === 'one' ? 2 : 0)
   if (rest.includes('*')) throw fail('a wildcard stands only for whole labels at the start; right would be "*.example.com" (one label) or "**.example.com" (any number)')
   const host = canonicalHost(rest)
-  if (host === undefined) throw fail('this is not a host name or IP address')
+  if (host === undefined || (!isIPv6(host) && !hostName.test(host)) || host.length > 253) throw fail('this is not a host name or IP address; right would be one name, like "api.example.com"')
   if (wildcard !== 'exact' && (isIPv4(host) || isIPv6(host))) throw fail('an IP address has no labels for a wildcard')
   if (wildcard !== 'exact' && !host.includes('.')) throw fail('a wildcard directly under a top-level label covers the hosts of strangers; right would be at least "*.example.com"')
   const prefix = { exact: '', one: '*.', any: '**.' }[wildcard]
@@ -54,24 +58,31 @@ export function parseHostPattern(text: string, option: string): HostPattern {
 // Already canonical, the case of nearly every look-up: lower-case labels, the last one not a number (else it may be IPv4).
 const plainName = /^(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z_](?:[a-z0-9_-]{0,61}[a-z0-9_])?$/
 
+// What a pattern may be: what DNS can ask for. A list of names, or a template that was not filled in, would match nothing.
+const hostName = /^(?:[a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}$/
+
+const maxPatternLength = 1_000
+
 function splitPort(text: string): [name: string, port: string | undefined] {
   const bracketed = /^(.*\])(?::(.*))?$/s.exec(text)
   if (bracketed) return [bracketed[1] as string, bracketed[2]]
-  if (isIPv6(text.replace(/%.*$/s, ''))) return [text, undefined]
+  if (isIPv6(text.replace(/%[^:]*$/, ''))) return [text, undefined]
   const colon = text.lastIndexOf(':')
   return colon === -1 ? [text, undefined] : [text.slice(0, colon), text.slice(colon + 1)]
 }
 
 function hostOfUrl(host: string): string | undefined {
-  if (host === '' || /[\s/?#@:\\]/.test(host.startsWith('[') ? '' : host)) return undefined
+  const bracketed = host.startsWith('[') && host.endsWith(']')
+  if (host === '' || /[\s/?#@:\\[\]\x00-\x1f]/.test(bracketed ? host.slice(1, -1).replaceAll(':', '') : host)) return undefined
   if (!URL.canParse(`https://${host}`)) return undefined
   const { hostname } = new URL(`https://${host}`)
   const bare = hostname.startsWith('[') ? hostname.slice(1, -1) : hostname
   const name = bare.endsWith('.') ? bare.slice(0, -1) : bare
-  return name === '' || name.startsWith('.') || name.includes('..') ? undefined : name
+  return name === '' || `.${name}.`.includes('..') || host.endsWith('.') ? undefined : name
 }
 
 function suggestHost(text: string): string {
   const host = /^(?:[a-z][a-z0-9+.-]*:)?(?:\/\/)?(?:[^@/]*@)?([^/?#\\]*)/i.exec(text)?.[1]
-  return host ? JSON.stringify(host) : '"api.example.com"'
+  const shown = host ? quoteInput(host) : ''
+  return shown.startsWith('"') ? shown : '"api.example.com"'
 }

@@ -1,4 +1,3 @@
-import { createPrivateKey } from 'node:crypto'
 import { PinInvalidError } from '../errors.js'
 
 /**
@@ -21,8 +20,10 @@ export interface Pin {
 export function parsePin(text: unknown): Pin {
   if (typeof text !== 'string') throw new TypeError(`A pin is a string, not ${describeType(text)}`)
   const trimmed = text.trim()
-  const key = /^(?:sha256\/|pin-sha256=)(.*)$/is.exec(trimmed)
-  if (key) return { kind: 'key', text: `sha256/${readBase64(text, stripCurlSlash(unquote(key[1] as string)))}` }
+  const slashed = /^sha256\/(.*)$/is.exec(trimmed)
+  if (slashed) return { kind: 'key', text: `sha256/${readBase64(text, stripCurlSlash(slashed[1] as string))}` }
+  const quoted = /^pin-sha256=("?)(.*)\1$/is.exec(trimmed)
+  if (quoted) return { kind: 'key', text: `sha256/${readBase64(text, quoted[2] as string)}` }
   const certificate = /^(?:sha-?256 fingerprint=)?([0-9a-f:]*)$/i.exec(trimmed)
   if (certificate) return { kind: 'certificate', text: readHex(text, certificate[1] as string) }
   throw invalid(text, explain(trimmed))
@@ -38,13 +39,19 @@ export function formatKeyPin(digest: Buffer): string {
   return `sha256/${digest.toString('base64')}`
 }
 
-/** A text as an error may show it: quoted, control characters escaped, at most 100 characters, never key material. */
+/** A text as an error may show it: quoted, control and invisible characters escaped, left out when long, never a private key. */
 export function quoteInput(text: string): string {
   if (holdsPrivateKey(text)) return '(a private key, not shown)'
-  return text.length > shownLength ? `(${text.length} characters, not shown)` : JSON.stringify(text)
+  if (text.length > shownLength) return `(${text.length} characters, not shown)`
+  return JSON.stringify(text).replaceAll(/[\p{C}\p{Zl}\p{Zp}]/gu, escapeCharacter)
 }
 
 const shownLength = 120
+
+function escapeCharacter(character: string): string {
+  const hex = (character.codePointAt(0) as number).toString(16).padStart(4, '0')
+  return hex.length > 4 ? `\\u{${hex}}` : `\\u${hex}`
+}
 
 function readHex(text: string, hex: string): string {
   const digits = hex.replaceAll(':', '')
@@ -67,11 +74,6 @@ const digestNames = new Map([
   [96, 'the length of SHA-384'],
   [128, 'the length of SHA-512']
 ])
-
-function unquote(text: string): string {
-  const quoted = /^"(.*)"$/s.exec(text)
-  return quoted ? (quoted[1] as string) : text
-}
 
 /** curl writes `sha256//`; but one digest in 64 begins with a slash of its own, so the length decides. */
 function stripCurlSlash(base64: string): string {
@@ -113,24 +115,31 @@ function invalid(text: string, reason: string): PinInvalidError {
   return new PinInvalidError(quoteInput(text), reason)
 }
 
-/** Whether a text is a private key: by its PEM or JWK words, or because its base64 or hex decodes to one. */
-function holdsPrivateKey(text: string): boolean {
-  if (/PRIVATE KEY|"d"\s*:/.test(text)) return true
-  const compact = text.replace(/^[a-z0-9-]*[/=]+/i, '').replaceAll(/[\s:"]/g, '')
-  return [Buffer.from(compact, 'base64'), Buffer.from(compact, 'hex'), Buffer.from(text, 'base64')].some(isPrivateKeyDer)
+/**
+ * Whether a text holds a private key: by its PEM or JWK words, or because its base64 or hex, whatever stands before or
+ * between, has the start of one (a key cut short is still most of a key).
+ */
+export function holdsPrivateKey(text: string): boolean {
+  const start = text.slice(0, searchedLength)
+  if (/PRIVATE[ -]KEY/i.test(start) || /(?:^|[^A-Za-z0-9])d\\*["']?\s*:\s*\\*["']/.test(start)) return true
+  if (start.length < shortestKey) return false
+  const base64 = start.replaceAll(/[^A-Za-z0-9+/_-]/g, '')
+  const hex = start.replaceAll(/0x|[^0-9a-f]/gi, '')
+  const decoded = [
+    ...[0, 1, 2, 3].map((offset) => Buffer.from(base64.slice(offset), 'base64')),
+    ...[0, 1].map((offset) => Buffer.from(hex.slice(offset), 'hex'))
+  ]
+  return decoded.some((bytes) => privateKeyStart.test(bytes.toString('latin1')))
 }
 
-function isPrivateKeyDer(der: Buffer): boolean {
-  if (der[0] !== 0x30) return false
-  return (['pkcs8', 'pkcs1', 'sec1'] as const).some((type) => {
-    try {
-      createPrivateKey({ key: der, format: 'der', type })
-      return true
-    } catch {
-      return false
-    }
-  })
-}
+const searchedLength = 20_000
+
+// Characters of base64: 32 bytes and the least DER around them come to 52.
+const shortestKey = 48
+
+// PKCS#8, PKCS#1 and SEC 1 all start: SEQUENCE { INTEGER 0 or 1, then a SEQUENCE, INTEGER or OCTET STRING. So does what a
+// certificate request holds, but that stands inside another SEQUENCE.
+const privateKeyStart = /(?<!\x30\x81[^]|\x30\x82[^]{2})\x30(?:[\x00-\x7f]|\x81[^]|\x82[^]{2})\x02\x01[\x00\x01][\x30\x02\x04]/
 
 /** `null`, `an array` or the `typeof`, for error messages. */
 export function describeType(value: unknown): string {

@@ -79,11 +79,21 @@ function hashKey(key: KeyObject): string {
 }
 
 function pinOfPem(text: string): string {
-  for (const [block, label] of text.matchAll(/-----BEGIN ([A-Z0-9 ]+)-----[^-]*-----END \1-----/g)) {
-    const pin = pinOfBlock(block, label as string)
+  for (const { block, label } of pemBlocks(text)) {
+    const pin = pinOfBlock(block, label)
     if (pin !== undefined) return pin
   }
   throw new PinInvalidError(describeSource(text), 'it has no PEM part that holds a key; right would be a certificate, a public or private key, or a certificate request')
+}
+
+/** Each block lasts until the next line of dashes; an encrypted key's `DEK-Info` has single ones. */
+function* pemBlocks(text: string): Iterable<{ block: string; label: string }> {
+  const boundaries = [...text.matchAll(/-----(BEGIN|END) ([A-Z0-9 ]+)-----/g)]
+  for (const [i, begin] of boundaries.entries()) {
+    const end = boundaries[i + 1]
+    if (begin[1] !== 'BEGIN' || end?.[1] !== 'END' || end[2] !== begin[2]) continue
+    yield { block: text.slice(begin.index, end.index + end[0].length), label: begin[2] as string }
+  }
 }
 
 /** `undefined` for parts that come before the key, such as `EC PARAMETERS`. */
@@ -106,8 +116,9 @@ function readKey(read: () => KeyObject, label: string): KeyObject {
 
 /** DER does not say what it is, so each form is tried; all are told apart by their structure. */
 function pinOfDer(der: Buffer): string {
+  const certificate = findCertificate(der)
+  if (certificate) return keyPinOf(certificate)
   const readers: Array<() => string> = [
-    () => keyPinOf(new X509Certificate(der)),
     () => hashKey(createPublicKey({ key: der, format: 'der', type: 'spki' })),
     () => hashKey(createPrivateKey({ key: der, format: 'der', type: 'pkcs8' })),
     () => hashKey(createPrivateKey({ key: der, format: 'der', type: 'sec1' })),
@@ -123,6 +134,14 @@ function pinOfDer(der: Buffer): string {
     }
   }
   throw new PinInvalidError(describeSource(der), 'it is neither a certificate, a key nor a certificate request in DER')
+}
+
+function findCertificate(der: Buffer): X509Certificate | undefined {
+  try {
+    return new X509Certificate(der)
+  } catch {
+    return undefined
+  }
 }
 
 /**

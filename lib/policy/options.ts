@@ -1,7 +1,7 @@
 import { types } from 'node:util'
 import { closest, distance } from 'fastest-levenshtein'
 import { PolicyInvalidError } from '../errors.js'
-import { describeType } from '../pin/pin.js'
+import { describeType, quoteInput } from '../pin/pin.js'
 
 /**
  * A copy of an options object with only its own properties and no prototype, so that nothing put on
@@ -13,8 +13,13 @@ import { describeType } from '../pin/pin.js'
 export function readOptions<T extends object>(value: T, names: readonly string[], where: string): T {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) throw new TypeError(`${where} must be an object, not ${describeType(value)}`)
   for (const name of Object.keys(value)) {
-    if (!names.includes(name)) throw new PolicyInvalidError(optionPath(where, name), `there is no such option; ${suggest(name, names)}`)
+    if (!names.includes(name)) throw new PolicyInvalidError(optionPath(where, showName(name)), `there is no such option; ${suggest(name, names)}`)
   }
+  return ownOptions(value)
+}
+
+/** The copy that {@link readOptions} makes, of an object whose names are checked elsewhere. */
+export function ownOptions<T extends object>(value: T): T {
   return Object.assign(Object.create(null), value) as T
 }
 
@@ -22,7 +27,7 @@ export function readOptions<T extends object>(value: T, names: readonly string[]
 export function readChoice<T extends string, D extends T | undefined>(value: unknown, values: readonly T[], fallback: D, option: string): T | D {
   if (value === undefined) return fallback
   if ((values as readonly unknown[]).includes(value)) return value as T
-  const shown = typeof value === 'string' ? JSON.stringify(value.slice(0, 50)) : describeType(value)
+  const shown = typeof value === 'string' ? quoteInput(value) : describeType(value)
   throw new PolicyInvalidError(option, `${shown} is not possible; right would be ${values.map((each) => `'${each}'`).join(' or ')}`)
 }
 
@@ -43,7 +48,8 @@ export function readFunction<T>(value: T | undefined, option: string): T | undef
 export function readList(value: unknown, option: string): readonly unknown[] {
   if (value === undefined) return []
   if (!Array.isArray(value)) throw new PolicyInvalidError(option, `must be an array of strings, not ${describeType(value)}`)
-  return value
+  // A hole in an array is a pin that someone meant to give.
+  return Array.from(value as unknown[])
 }
 
 /**
@@ -60,7 +66,7 @@ export function readInstant(value: unknown, option: string): Date | undefined {
   }
   if (typeof value !== 'string') throw new PolicyInvalidError(option, `must be an ISO date or a Date, not ${describeType(value)}; ${right}`)
   const match = /^(\d{4}-\d{2}-\d{2})(?:T\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?(Z|[+-]\d{2}:\d{2})?)?$/.exec(value)
-  const shown = JSON.stringify(value.slice(0, 50))
+  const shown = quoteInput(value)
   if (!match) throw new PolicyInvalidError(option, `${shown} is not an ISO date; ${right}`)
   if (value.includes('T') && match[2] === undefined) throw new PolicyInvalidError(option, `${shown} has no time zone; ${right}`)
   const day = new Date(`${match[1]}T00:00:00Z`)
@@ -74,7 +80,13 @@ export function optionPath(where: string, name: string): string {
   return where === 'options' ? name : `${where}.${name}`
 }
 
+/** A name as it would be written in code; anything stranger quoted, since it may be a value in the wrong place. */
+function showName(name: string): string {
+  return /^[A-Za-z_$][\w$]{0,39}$/.test(name) ? name : quoteInput(name)
+}
+
 function suggest(name: string, names: readonly string[]): string {
+  if (name.length > 40) return `there are: ${names.join(', ')}`
   const alike = closest(name, names)
   const near = distance(name.toLowerCase(), alike.toLowerCase()) <= Math.max(3, name.length / 2)
   return near ? `did you mean ${JSON.stringify(alike)}?` : `there are: ${names.join(', ')}`

@@ -1,9 +1,10 @@
+import { isIP } from 'node:net'
 import { distance } from 'fastest-levenshtein'
 import { PolicyInvalidError } from '../errors.js'
 import { canonicalHost, parseHostPattern } from '../pin/hostname.js'
 import type { HostPattern } from '../pin/hostname.js'
 import { describeType, quoteInput } from '../pin/pin.js'
-import { readBoolean, readChoice } from './options.js'
+import { ownOptions, readBoolean, readChoice } from './options.js'
 import { modes, parsePolicy } from './policy.js'
 import type { HostPolicy, PinningMode, Policy } from './policy.js'
 
@@ -50,7 +51,9 @@ export class PolicySet {
    * @param revision names this set in pool names and reports; rises with every update
    * @throws {PolicyInvalidError | PinInvalidError | TypeError} naming the option
    */
-  constructor(options: PolicyOptions, readonly revision: number) {
+  constructor(given: PolicyOptions, readonly revision: number) {
+    if (typeof given !== 'object' || given === null) throw new TypeError(`options must be an object, not ${describeType(given)}`)
+    const options = ownOptions(given)
     this.mode = readChoice(options.mode, modes, 'enforce', 'mode')
     this.unpinnedHosts = readChoice(options.unpinnedHosts, ['refuse', 'allow'], 'refuse', 'unpinnedHosts')
     if (options.allowedSHAFingerprints !== undefined) this.#everywhere = parsePolicy('allowedSHAFingerprints', readFingerprints(options.allowedSHAFingerprints), 'allowedSHAFingerprints')
@@ -67,7 +70,7 @@ export class PolicySet {
    */
   find(host: string, port: number): Policy | undefined {
     const name = canonicalHost(host)
-    if (name === undefined) return undefined
+    if (name === undefined) return this.#everywhere
     const exact = this.#exact.find(name, port)
     if (exact) return exact
     if (this.#one.size > 0) {
@@ -138,6 +141,7 @@ export class PolicySet {
     table.insert(pattern, policy, where)
     if (!policy.includeSubDomains) return
     if (pattern.wildcard !== 'exact') throw new PolicyInvalidError(`${where}.includeSubDomains`, `a wildcard pattern says this by itself; right would be "**.${pattern.host}"`)
+    if (isIP(pattern.host) || !pattern.host.includes('.')) throw new PolicyInvalidError(`${where}.includeSubDomains`, 'an IP address or a top-level label has no sub-domains to vouch for; right would be a name like "example.com"')
     this.#any.insert(pattern, policy, where)
   }
 

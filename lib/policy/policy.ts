@@ -1,8 +1,9 @@
 import type { X509Certificate } from 'node:crypto'
-import { PolicyInvalidError } from '../errors.js'
+import { PinInvalidError, PolicyInvalidError } from '../errors.js'
 import { describeType, parsePin } from '../pin/pin.js'
+import type { Pin } from '../pin/pin.js'
 import { keyPinOf, parseCertificate } from '../pin/spki.js'
-import { readBoolean, readChoice, readInstant, readList, readOptions } from './options.js'
+import { ownOptions, readBoolean, readChoice, readInstant, readList, readOptions } from './options.js'
 
 /** `enforce` refuses a peer that does not match; `report-only` lets it pass and tells; `off` does not look. */
 export type PinningMode = 'enforce' | 'report-only' | 'off'
@@ -61,7 +62,7 @@ export const pinPlace = { leaf: 1, issuer: 2 } as const
  * @throws {PolicyInvalidError | PinInvalidError | TypeError}
  */
 export function parsePolicy(pattern: string, given: readonly string[] | HostPolicy, where: string): Policy {
-  const options: HostPolicy = Array.isArray(given) ? { pins: given } : readOptions(given as HostPolicy, hostOptions, where)
+  const options: HostPolicy = Array.isArray(given) ? ownOptions({ pins: given }) : readOptions(given as HostPolicy, hostOptions, where)
   const pins = new Map<string, number>()
   const authorities: X509Certificate[] = []
   const add = (pin: string, place: number): void => void pins.set(pin, (pins.get(pin) ?? 0) | place)
@@ -110,10 +111,20 @@ function checkConsistent(policy: Policy, where: string): void {
 
 function readPins(list: unknown, option: string, only?: 'certificate' | 'key'): Array<{ pin: string; kind: 'certificate' | 'key' }> {
   return readList(list, option).map((text) => {
-    const { kind, text: pin } = parsePin(text)
+    const { kind, text: pin } = readPin(text, option)
     if (only !== undefined && kind !== only) throw new PolicyInvalidError(option, wrongKind(pin, only))
     return { pin, kind }
   })
+}
+
+/** {@link parsePin}, its errors saying where the text stands: it may be one of thousands, and is not always shown. */
+function readPin(text: unknown, option: string): Pin {
+  try {
+    return parsePin(text)
+  } catch (error) {
+    if (error instanceof PinInvalidError) throw new PinInvalidError(error.input, `${error.reason} (in ${option})`)
+    throw error instanceof TypeError ? new TypeError(`${option}: ${error.message}`) : error
+  }
 }
 
 function wrongKind(pin: string, only: 'certificate' | 'key'): string {
@@ -124,8 +135,9 @@ function wrongKind(pin: string, only: 'certificate' | 'key'): string {
 
 function readAuthority(text: unknown, option: string): { pin: string; certificate?: X509Certificate } {
   if (typeof text !== 'string') throw new TypeError(`${option} takes PEM certificates and pins, not ${describeType(text)}`)
-  if (!text.includes('-----BEGIN') || text.includes('PRIVATE KEY')) return { pin: parsePin(text).text }
+  if (!text.includes('-----BEGIN') || text.includes('PRIVATE KEY')) return { pin: readPin(text, option).text }
+  if (text.split('-----BEGIN').length > 2) throw new PolicyInvalidError(option, 'a PEM text holds more than one part; right would be one entry for each CA')
   const certificate = parseCertificate(text)
-  if (!certificate.ca) throw new PolicyInvalidError(option, `the certificate of ${certificate.subject.replaceAll('\n', ', ')} is not a CA; right would be its issuer, or its pin under certificates or publicKeys`)
+  if (!certificate.ca) throw new PolicyInvalidError(option, `the certificate of ${(certificate.subject ?? '').replaceAll('\n', ', ') || '(no subject)'} is not a CA; right would be its issuer, or its pin under certificates or publicKeys`)
   return { pin: keyPinOf(certificate), certificate }
 }

@@ -3,7 +3,6 @@ import * as http from 'node:http'
 import * as https from 'node:https'
 import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
-import type { TLSSocket } from 'node:tls'
 import { BypassError, HostUnpinnedError } from '../errors.js'
 import type { PinningError } from '../errors.js'
 import type { PolicySet } from '../policy/policy-set.js'
@@ -32,7 +31,7 @@ export interface AgentSettings {
  */
 export class PinningAgent extends https.Agent {
   readonly #connector: Connector
-  readonly #peers = new WeakMap<object, { peer: PinnedPeer; policies: PolicySet }>()
+  readonly #proofs = new WeakMap<object, Proof>()
   /** No proof ends before this moment; a lower bound, so that the common case is one comparison. */
   #goodUntil = Infinity
   #lastPolicies: PolicySet | undefined
@@ -60,31 +59,35 @@ export class PinningAgent extends https.Agent {
       minDHSize: tls.minDHSize,
       reporter: settings.reporter,
       onVerified: (socket, peer) => {
-        this.#peers.set(socket, { peer, policies: settings.policies() })
+        this.#proofs.set(socket, { peer, policies: settings.policies() })
         this.#goodUntil = Math.min(this.#goodUntil, peer.goodUntil)
       },
       now: settings.now ?? Date.now
     }
     // Before Node's own listener hands a freed socket to a queued request or keeps it.
-    this.prependListener('free', (socket: Duplex) => {
-      if (!this.#isGood(socket)) socket.destroy()
+    this.prependListener('free', (socket: Duplex, options: NamedOptions) => {
+      const proof = this.#proofs.get(socket)
+      // Without a proof nothing that is written to it leaves yet: it is connecting, or about to fail with its error.
+      if (proof !== undefined && !(this.#holds(proof) && this.#isWanted(options))) socket.destroy()
     })
   }
 
   /**
    * Node's pool name, with the revision of the policies in it: sockets and sessions made under other policies are never
-   * reused. The name is fixed when it is first asked for, since Node asks again when the socket is freed or removed.
+   * reused. A refused request has a pool of its own, so that no pooled socket takes it and no other request its refusal.
    */
   override getName(options: NamedOptions = {}): string {
-    return (options[poolName] ??= `${options.host || 'localhost'}:${options.port ?? ''}:${options.localAddress ?? ''}:${options.family ?? ''}:${options.socketPath ?? ''}:${options.servername ?? ''}:r${this.#connector.policies().revision}`)
+    const name = `${options.host || 'localhost'}:${options.port ?? ''}:${options.localAddress ?? ''}:${options.family ?? ''}:${options.socketPath ?? ''}:${options.servername ?? ''}`
+    return `${name}:r${options[revision] ?? this.#connector.policies().revision}${options[refusal] ? ':refused' : ''}`
   }
 
   /** Called by `http.ClientRequest` (undocumented, the same on Node 20 to 26) for every request. */
   addRequest(req: ClientRequest, options: NamedOptions, ...legacy: unknown[]): void {
     const brought = findTlsOption(options)
-    if (brought !== undefined) options[refusal] = new BypassError(brought, 'TLS options are set when the agent is made; right would be the tls option')
+    const error = brought === undefined ? undefined : new BypassError(brought, 'TLS options are set when the agent is made; right would be the tls option')
     this.#dropStale()
-    nodeAgent.addRequest.call(this, req, options, ...legacy)
+    // Node copies these along with the rest, and asks for the name again when it looks for queued requests.
+    nodeAgent.addRequest.call(this, req, { ...options, [revision]: this.#connector.policies().revision, [refusal]: error }, ...legacy)
   }
 
   /** Called by Node's agent when it wants a new socket. */
@@ -123,10 +126,10 @@ export class PinningAgent extends https.Agent {
     this.#lastPolicies = policies
     this.#goodUntil = Infinity
     for (const sockets of [...Object.values(this.sockets), ...Object.values(this.freeSockets)]) {
-      for (const socket of sockets ?? []) this.#goodUntil = Math.min(this.#goodUntil, this.#peers.get(socket)?.peer.goodUntil ?? Infinity)
+      for (const socket of sockets ?? []) this.#goodUntil = Math.min(this.#goodUntil, this.#proofs.get(socket)?.peer.goodUntil ?? Infinity)
     }
     for (const [name, sockets] of Object.entries(this.freeSockets)) {
-      const stale = (sockets ?? []).filter((socket) => !this.#isGood(socket))
+      const stale = (sockets ?? []).filter((socket) => !this.#holds(this.#proofs.get(socket)))
       const good = (sockets ?? []).filter((socket) => !stale.includes(socket))
       if (good.length > 0) (this.freeSockets as Record<string, Socket[]>)[name] = good
       else delete (this.freeSockets as Record<string, Socket[]>)[name]
@@ -134,10 +137,14 @@ export class PinningAgent extends https.Agent {
     }
   }
 
-  /** Whether a socket's proof still holds: the same policies, and nothing has expired since. */
-  #isGood(socket: Duplex): boolean {
-    const proof = this.#peers.get(socket)
-    return proof === undefined ? isConnecting(socket) : proof.policies === this.#connector.policies() && this.#connector.now() <= proof.peer.goodUntil
+  /** Whether a proof still holds: the same policies, and nothing has expired since. */
+  #holds(proof: Proof | undefined): boolean {
+    return proof !== undefined && proof.policies === this.#connector.policies() && this.#connector.now() <= proof.peer.goodUntil
+  }
+
+  /** Only requests from before an update look for a socket in a pool of that time; left there it would be in the way. */
+  #isWanted(options: NamedOptions): boolean {
+    return options[revision] === undefined || options[revision] === this.#connector.policies().revision || this.requests[this.getName(options)] !== undefined
   }
 }
 
@@ -174,9 +181,14 @@ export class RefusingAgent extends https.Agent {
   }
 }
 
+interface Proof {
+  readonly peer: PinnedPeer
+  readonly policies: PolicySet
+}
+
 type NamedOptions = RequestOptions & {
-  [poolName]?: string
-  [refusal]?: PinningError
+  [revision]?: number
+  [refusal]?: PinningError | undefined
   servername?: string
   keepAlive?: boolean
   keepAliveInitialDelay?: number
@@ -185,7 +197,7 @@ type NamedOptions = RequestOptions & {
   autoSelectFamilyAttemptTimeout?: number
 }
 
-const poolName: unique symbol = Symbol('axios-ssl-pinning.pool')
+const revision: unique symbol = Symbol('axios-ssl-pinning.revision')
 const refusal: unique symbol = Symbol('axios-ssl-pinning.refusal')
 
 const nodeAgent = https.Agent.prototype as unknown as { addRequest(...args: unknown[]): void }
@@ -215,10 +227,4 @@ function plainRefusal(policies: PolicySet, host: string): BypassError | undefine
 
 function refuseCopiedOptions(): Error {
   return new BypassError('agent.options', 'they were copied into an agent that checks no pins; right would be the pinning agent itself')
-}
-
-/** A socket without a proof has no verdict yet: its writes are still held back. One that never gets a verdict is never freed. */
-function isConnecting(socket: Duplex): boolean {
-  const { secureConnecting, connecting } = socket as TLSSocket & { secureConnecting?: boolean }
-  return connecting || secureConnecting === true
 }

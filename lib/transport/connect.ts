@@ -2,6 +2,7 @@ import type { X509Certificate } from 'node:crypto'
 import type { LookupFunction } from 'node:net'
 import { TLSSocket, connect } from 'node:tls'
 import type { ConnectionOptions, SecureContext } from 'node:tls'
+import { getSystemErrorMap } from 'node:util'
 import type { Policy } from '../policy/policy.js'
 import type { PolicySet } from '../policy/policy-set.js'
 import type { Reporter } from '../report/reporter.js'
@@ -58,11 +59,13 @@ export function connectPinned(target: Target, connector: Connector): TLSSocket {
   const started = performance.now()
   const { host, port } = target
   const { reporter, trusts } = connector
-  const offered = connector.sessions.find(target.pool, connector.now())
   const asked = policyNow()
   const pinOnly = asked.policy?.trust === 'pin-only'
   const trust = trusts.for(asked.policies, asked.policy, connector.now())
   const { anchors } = trusts.general
+  const known = connector.sessions.find(target.pool, connector.now())
+  // A session made with other trust anchors proves nothing under these.
+  const offered = known?.record.anchors === trust.anchors ? known : undefined
 
   let leaf: X509Certificate | undefined
   let record: PeerRecord | undefined
@@ -79,9 +82,15 @@ export function connectPinned(target: Target, connector: Connector): TLSSocket {
   socket.getPeerX509Certificate = readLeaf
   // Every end of the handshake comes through destroy, so this is where a refusal is told, before its error is emitted.
   socket.destroy = (reason?: Error) => {
-    const error = reason && explain(reason)
-    settle()
-    if (error && (refusal !== undefined || socket.authorizationError !== undefined) && !socket.destroyed) tell(policyNow(), undefined, error)
+    let error = reason
+    try {
+      error = reason && explain(reason)
+      settle()
+      if (error && (refusal !== undefined || socket.authorizationError !== undefined) && !socket.destroyed) tell(undefined, error)
+    } catch {
+      // Whatever fails in explaining, the connection ends, and for its first reason.
+    }
+    delete (socket as Partial<TLSSocket>).destroy
     return socket.destroy(error)
   }
   socket.once('secureConnect', onSecureConnect)
@@ -111,11 +120,10 @@ export function connectPinned(target: Target, connector: Connector): TLSSocket {
     try {
       peer ??= verifyUnasked()
       settle()
-      const { policy } = peer
       connector.onVerified(socket, peer)
       gate.open(peer)
       socket.once('secureConnect', () => socket.destroy(new Error('TLS renegotiation is refused: the peer could change after its verdict')))
-      tell({ policies: connector.policies(), policy }, peer, undefined)
+      tell(peer, undefined)
     } catch (error) {
       refusal = asError(error)
       socket.destroy(refusal)
@@ -140,12 +148,14 @@ export function connectPinned(target: Target, connector: Connector): TLSSocket {
   function verify(seen: X509Certificate, serverName: string, untrusted: Error | undefined): PinnedPeer {
     record ??= trust.records.of(seen)
     const at = policyNow()
-    if (trust.restricted && at.policy !== asked.policy) throw new Error('the pins changed during the handshake; the next one meets the new pins')
-    return verifyPeer({ host, port, serverName, ...at, record, leaf: seen, untrusted, anchors: trust.anchors, restricted: trust.restricted }, connector.now())
+    // What OpenSSL has found under the pinned CAs says nothing of pins that have come since.
+    const { anchors, restricted } = at.policy === asked.policy ? trust : trusts.general
+    return verifyPeer({ host, port, serverName, ...at, record, leaf: seen, untrusted, anchors, restricted }, connector.now())
   }
 
   /** OpenSSL, where it knew the pinned CAs only, says "unknown issuer" of a peer that another CA vouches for. */
   function explain(error: Error): Error {
+    if (gate.holds && isHandshakeFailure(error)) return asWriteError(error)
     const seen = trust.restricted && refusal === undefined && socket.authorizationError !== undefined ? readLeaf() : undefined
     if (seen === undefined) return error
     record = trusts.general.records.of(seen)
@@ -177,21 +187,28 @@ export function connectPinned(target: Target, connector: Connector): TLSSocket {
     socket.getPeerCertificate = (detailed?: boolean) => (socket.destroyed ? (null as never) : peerCertificate(seen, anchors, detailed === true)) as never
   }
 
-  function tell(at: { policies: PolicySet; policy: Policy | undefined }, accepted: PinnedPeer | undefined, error: Error | undefined): void {
-    reporter.connection({
-      host,
-      port,
-      ...at,
-      peer: accepted,
-      error,
-      record,
-      leaf,
-      tlsVersion: socket.getProtocol() ?? undefined,
-      cipher: socket.getCipher()?.name,
-      resumed: socket.isSessionReused(),
-      durationMs: performance.now() - started,
-      time: new Date(connector.now())
-    })
+  /** What fails in telling changes nothing: the decision has been made. */
+  function tell(accepted: PinnedPeer | undefined, error: Error | undefined): void {
+    try {
+      const { policies, policy } = policyNow()
+      reporter.connection({
+        host,
+        port,
+        policies,
+        policy: accepted ? accepted.policy : policy,
+        peer: accepted,
+        error,
+        record,
+        leaf,
+        tlsVersion: socket.getProtocol() ?? undefined,
+        cipher: socket.getCipher()?.name,
+        resumed: socket.isSessionReused(),
+        durationMs: performance.now() - started,
+        time: new Date(connector.now())
+      })
+    } catch (failure) {
+      process.emitWarning(`axios-ssl-pinning: a connection could not be reported: ${String(failure)}`, { type: 'PinningWarning' })
+    }
   }
 }
 
@@ -221,6 +238,19 @@ function untrustedError(socket: TLSSocket): Error {
   // Node's types say Error; it is the error's code.
   const code = String(socket.authorizationError)
   return Object.assign(new Error(`the server's certificate is not trusted (${code})`), { code })
+}
+
+function isHandshakeFailure({ code }: Error & { code?: string }): boolean {
+  return code?.startsWith('ERR_SSL_') === true
+}
+
+/** Node reports a handshake that fails, where a write waits for it, as that write's: http requests have only ever seen EPROTO. */
+function asWriteError(cause: Error): Error {
+  return Object.assign(new Error(`write EPROTO ${cause.message}`, { cause }), { errno: errnoOf('EPROTO'), code: 'EPROTO', syscall: 'write' })
+}
+
+function errnoOf(code: string): number | undefined {
+  return [...getSystemErrorMap()].find(([, [name]]) => name === code)?.[0]
 }
 
 function asError(thrown: unknown): Error {

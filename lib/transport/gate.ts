@@ -3,6 +3,8 @@ import type { PinnedPeer } from '../verify/verify.js'
 
 /** Holds back everything written to a socket until a verified peer is shown. */
 export interface Gate {
+  /** Whether a write waits. */
+  readonly holds: boolean
   /** Lets the held write through, and all later ones. Demands the proof that only `verify` can make. */
   open(peer: PinnedPeer): void
 }
@@ -15,36 +17,36 @@ export interface Gate {
  * the held write as Node's own sockets do when they close before they are connected.
  */
 export function holdWrites(socket: Duplex): Gate {
-  let held: Held | undefined
-  const hold = (run: () => void, callback: Callback): void => void (held = { run, callback })
+  let release: (() => void) | undefined
+  const hold = (run: () => void, callback: Callback): void => {
+    const fail = (): void => callback(closedBefore())
+    // Only now, as in Node: an http request listens already, and hears of the close before its write has failed.
+    socket.once('close', fail)
+    release = () => {
+      socket.off('close', fail)
+      run()
+    }
+  }
 
   const { _write, _writev, _final } = Object.getPrototypeOf(socket) as Writes
   const own = socket as unknown as Writes
   own._write = (chunk, encoding, callback) => hold(() => _write.call(socket, chunk, encoding, callback), callback)
   own._writev = (chunks, callback) => hold(() => _writev.call(socket, chunks, callback), callback)
   own._final = (callback) => hold(() => _final.call(socket, callback), callback)
-  socket.once('close', () => take()?.callback(closedBefore()))
-
-  function take(): Held | undefined {
-    const current = held
-    held = undefined
-    return current
-  }
 
   return {
+    get holds() {
+      return release !== undefined
+    },
     open: () => {
       for (const name of ['_write', '_writev', '_final'] as const) delete (own as Partial<Writes>)[name]
-      take()?.run()
+      release?.()
+      release = undefined
     }
   }
 }
 
 type Callback = (error?: Error | null) => void
-
-interface Held {
-  readonly run: () => void
-  readonly callback: Callback
-}
 
 /** What `stream.Writable` calls; the first two have the shapes documented for implementers of streams. */
 interface Writes {

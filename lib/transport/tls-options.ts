@@ -40,6 +40,8 @@ export function readTlsOptions(given: TlsOptions | undefined): TlsSettings {
   if (refused !== undefined) throw new PolicyInvalidError(`tls.${refused}`, refusals[refused] as string)
   const options = readOptions(given ?? {}, [...contextOptions, 'servername', 'minDHSize', 'rejectUnauthorized'], 'tls')
   if (options.servername !== undefined && (typeof options.servername !== 'string' || isIP(options.servername))) throw new PolicyInvalidError('tls.servername', 'must be a host name; TLS has no server name for an IP address')
+  const open = String(options.ciphers ?? '').split(/[:, ]+/).find((cipher) => withoutSecrecy.test(cipher))
+  if (open !== undefined) throw new PolicyInvalidError('tls.ciphers', `${open} lets ciphers in that do not encrypt, or take no certificate; right would be to leave it out`)
   const { servername, minDHSize, rejectUnauthorized: _, ...context } = options
   return {
     context: {
@@ -70,14 +72,12 @@ export function readPoolOptions(given: PoolOptions | undefined): PoolOptions {
  */
 export function createContext(options: SecureContextOptions): SecureContext {
   try {
-    return tls.createSecureContext(options)
+    // Without a prototype, so that nothing put on Object.prototype is taken for an option.
+    return tls.createSecureContext({ __proto__: null, ...options } as SecureContextOptions)
   } catch (cause) {
     throw new PolicyInvalidError('tls', `OpenSSL cannot use these options (${(cause as Error).message}); see ca, cert, key, pfx, passphrase, ciphers, ecdhCurve, sigalgs`, { cause })
   }
 }
-
-/** The TLS options a request may not bring along: the agent's own are set when it is made. */
-export const perRequestTlsOptions: ReadonlySet<string> = new Set(['ca', 'cert', 'key', 'pfx', 'passphrase', 'ciphers', 'minVersion', 'maxVersion', 'secureContext', 'secureProtocol', 'checkServerIdentity', 'session', 'crl', 'ecdhCurve', 'sigalgs', 'secureOptions', 'pskCallback'])
 
 const contextOptions = [
   'ca', 'cert', 'key', 'pfx', 'passphrase', 'minVersion', 'maxVersion', 'ciphers', 'ecdhCurve', 'sigalgs', 'crl', 'dhparam', 'honorCipherOrder', 'secureOptions', 'sessionTimeout', 'allowPartialTrustChain', 'privateKeyEngine', 'privateKeyIdentifier', 'clientCertEngine'
@@ -97,6 +97,12 @@ const refusals: Record<string, string> = {
   session: 'is kept by the agent, together with what was verified when it was made',
   socket: 'is made by the agent'
 }
+
+/** The TLS options a request may not bring along: the agent's own are set when it is made. Its `rejectUnauthorized` is overruled. */
+export const perRequestTlsOptions: ReadonlySet<string> = new Set([...contextOptions, ...Object.keys(refusals), 'minDHSize'].filter((name) => name !== 'rejectUnauthorized'))
+
+// OpenSSL's names for ciphers that do not encrypt or take no certificate, and for what includes them; `!` and `-` take out.
+const withoutSecrecy = /^(?![!-]).*(?:NULL|COMPLEMENTOF)|^A(?:EC)?DH/i
 
 const acceptedVersions = ['TLSv1.2', 'TLSv1.3'] as const
 

@@ -1,6 +1,7 @@
 import type { X509Certificate } from 'node:crypto'
 import { checkServerIdentity } from 'node:tls'
 import type { PeerCertificate } from 'node:tls'
+import { readDer, readDerChildren } from '../pin/der.js'
 
 /**
  * Node's own decision on the host's name, `tls.checkServerIdentity`, on the two fields it reads.
@@ -13,13 +14,40 @@ import type { PeerCertificate } from 'node:tls'
 export function checkName(hostname: string, leaf: X509Certificate): Error | undefined {
   const certificate = {
     subjectaltname: leaf.subjectAltName,
-    // Read only when there is no usable subjectAltName.
-    get subject() {
-      return { CN: commonNamesOf(leaf.subject) }
+    subject: {
+      // Read only when there is no usable subjectAltName.
+      get CN() {
+        return hasTextSubject(leaf.raw) ? commonNamesOf(leaf.subject) : undefined
+      }
     }
   }
   return checkServerIdentity(hostname, certificate as unknown as PeerCertificate)
 }
+
+/**
+ * Whether every part of the subject is a character string. Node prints a BIT STRING or a SEQUENCE as if it were text, but
+ * takes no host's name from it (Node 20 then takes none from the other parts either).
+ */
+function hasTextSubject(der: Buffer): boolean {
+  try {
+    const fields = readDerChildren(readDerChildren(readDer(der))[0] ?? noValue())
+    const subject = fields[fields[0]?.tag === versionTag ? 5 : 4] ?? noValue()
+    const values = readDerChildren(subject).flatMap(readDerChildren).map((attribute) => readDerChildren(attribute)[1] ?? noValue())
+    return values.every(({ tag }) => textTags.has(tag))
+  } catch (error) {
+    if (error instanceof RangeError) return false
+    throw error
+  }
+}
+
+function noValue(): never {
+  throw new RangeError('not a certificate')
+}
+
+const versionTag = 0xa0
+
+// UTF8String, NumericString, PrintableString, TeletexString, IA5String, VisibleString, UniversalString, BMPString.
+const textTags = new Set([0x0c, 0x12, 0x13, 0x14, 0x16, 0x1a, 0x1c, 0x1e])
 
 /**
  * The common names of a subject as Node prints it: one relative name a line, multi-valued ones joined by ` + `, values

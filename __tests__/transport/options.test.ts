@@ -1,0 +1,296 @@
+import { constants } from 'node:crypto'
+import * as https from 'node:https'
+import * as tls from 'node:tls'
+import type { TLSSocket } from 'node:tls'
+import { PinningError, createPinning, createPinningAgent } from '../../lib/index.js'
+import type { PinningOptions } from '../../lib/index.js'
+import { runChild } from '../support/child.js'
+import { holdings, nothing, send, until, wait } from '../support/clients.js'
+import type { Outcome } from '../support/clients.js'
+import { createAuthority, createSelfSigned } from '../support/pki.js'
+import { startServer } from '../support/servers.js'
+import type { TestServer, TestServerOptions } from '../support/servers.js'
+
+const root = createAuthority({ name: 'Options Root' })
+const otherRoot = createAuthority({ name: 'Other Options Root' })
+const genuine = root.issue()
+const impostor = root.issue()
+const backup = createSelfSigned()
+const pins = { localhost: [genuine.fingerprint, backup.fingerprint] }
+
+const closing: Array<() => unknown> = []
+afterEach(async () => {
+  for (const each of closing.splice(0).reverse()) await each()
+})
+
+async function start(options: Partial<TestServerOptions> = {}): Promise<TestServer> {
+  const server = await startServer({ certificate: genuine, ...options })
+  closing.push(() => server.close())
+  return server
+}
+
+function agentFor(options: Partial<PinningOptions> = {}): https.Agent {
+  const agent = createPinningAgent({ pins, tls: { ca: root.pem }, ...options })
+  closing.push(() => { agent.destroy() })
+  return agent
+}
+
+function refusalOf(options: object): PinningError {
+  try {
+    createPinningAgent({ pins, ...options } as PinningOptions)
+  } catch (error) {
+    expect(error).toBeInstanceOf(PinningError)
+    return error as PinningError
+  }
+  throw new Error(`not refused: ${Object.keys(options).join(', ')}`)
+}
+
+describe('an option that would weaken the promise is refused by its name', () => {
+  const weak: Array<[string, unknown]> = [
+    ['rejectUnauthorized', false],
+    ['rejectUnauthorized', undefined],
+    ['rejectUnauthorized', 0],
+    ['checkServerIdentity', () => undefined],
+    ['secureContext', tls.createSecureContext()],
+    ['secureProtocol', 'TLSv1_method'],
+    ['secureProtocol', 'TLS_method'],
+    ['pskCallback', () => null],
+    ['session', Buffer.alloc(4)],
+    ['socket', {}],
+    ['minVersion', 'TLSv1.1'],
+    ['minVersion', 'TLSv1'],
+    ['minVersion', 'SSLv3'],
+    ['minVersion', null],
+    ['minVersion', 'tlsv1.3'],
+    ['maxVersion', 'TLSv1.1'],
+    ['servername', '127.0.0.1'],
+    ['servername', '::1'],
+    ['servername', 42],
+    ['ciphers', 'eNULL'],
+    ['ciphers', 'HIGH:NULL-SHA256'],
+    ['ciphers', 'aNULL:@SECLEVEL=0'],
+    ['ciphers', 'ADH,HIGH'],
+    ['ciphers', 'AECDH-AES256-SHA'],
+    ['ciphers', 'ALL:COMPLEMENTOFALL'],
+    ['ALPNProtocols', ['h2']],
+    ['ticketKeys', Buffer.alloc(48)],
+    ['enableTrace', true],
+    ['rejectUnauthorised', true]
+  ]
+  test.each(weak)('tls.%s: %p', (name, value) => {
+    if (value === undefined) {
+      // Said with no value it is not said.
+      const error = refusalOf({ tls: { [name]: value } })
+      expect(error).toMatchObject({ code: 'ERR_PIN_POLICY_INVALID' })
+      return
+    }
+    const error = refusalOf({ tls: { [name]: value } })
+    expect(error).toMatchObject({ code: 'ERR_PIN_POLICY_INVALID' })
+    expect(error.message).toContain(`tls.${name}`)
+  })
+
+  test.each(['rejectUnauthorized', 'checkServerIdentity', 'secureContext', 'session', 'socket', 'ca', 'cert', 'key', 'minVersion', 'servername', 'ciphers', 'proxyEnv', 'host', 'port', 'path', 'socketPath', 'createConnection', 'agent', 'protocol', 'defaultPort'])('agent.%s', (name) => {
+    const error = refusalOf({ agent: { [name]: name === 'proxyEnv' ? process.env : 'x' } })
+    expect(error).toMatchObject({ code: 'ERR_PIN_POLICY_INVALID' })
+    expect(error.message).toContain(`agent.${name}`)
+  })
+
+  test('rejectUnauthorized: true, which changes nothing, is taken, and so are ciphers that leave the open ones out', () => {
+    agentFor({ tls: { rejectUnauthorized: true, ciphers: 'HIGH:!aNULL:!eNULL:-NULL-SHA256:!ADH', minVersion: 'TLSv1.3', maxVersion: 'TLSv1.3' } })
+  })
+
+  test('what OpenSSL cannot use comes up when the agent is made', () => {
+    for (const options of [{ ciphers: 'nonsense' }, { ecdhCurve: 'nonsense' }, { sigalgs: 'nonsense' }, { cert: 'nonsense' }, { key: 'nonsense' }, { minVersion: 'TLSv1.3', maxVersion: 'TLSv1.2' }]) {
+      expect(refusalOf({ tls: options })).toMatchObject({ code: 'ERR_PIN_POLICY_INVALID' })
+    }
+  })
+})
+
+describe('versions below TLS 1.2', () => {
+  const legacy = { minVersion: 'TLSv1', maxVersion: 'TLSv1.1' } as const
+
+  test('a server that has nothing newer is refused', async () => {
+    const server = await start(legacy)
+    const reference = new https.Agent({ ca: root.pem, minVersion: 'TLSv1', ciphers: 'DEFAULT@SECLEVEL=0' })
+    expect(await send(reference, server.port)).toMatchObject({ status: 200 })
+    const bytes = server.decryptedBytes
+    for (const tls of [{ ca: root.pem }, { ca: root.pem, ciphers: 'DEFAULT@SECLEVEL=0' }]) expect((await send(agentFor({ tls }), server.port)).code).toBe('EPROTO')
+    expect(server.decryptedBytes).toBe(bytes)
+  })
+
+  test('not even the switches of Node itself let them in', async () => {
+    const server = await start(legacy)
+    const script = `
+      const tls = require('node:tls')
+      const https = require('node:https')
+      const { createPinningAgent } = await load('index.js')
+      tls.DEFAULT_MIN_VERSION = 'TLSv1'
+      tls.DEFAULT_CIPHERS = 'DEFAULT@SECLEVEL=0'
+      const ask = (agent) => new Promise((resolve) => https.get({ port: input.port, agent }, (response) => resolve(response.statusCode)).on('error', ({ code }) => resolve(code)))
+      report([await ask(new https.Agent({ ca: input.ca })), await ask(createPinningAgent({ pins: input.pins, tls: { ca: input.ca } }))])
+      process.exit()`
+    const { reported, stderr } = await runChild(script, { input: { port: server.port, ca: root.pem, pins }, nodeOptions: ['--tls-min-v1.0', '--tls-cipher-list=DEFAULT@SECLEVEL=0'] })
+    expect(stderr).toBe('')
+    expect(reported).toEqual([200, 'EPROTO'])
+  })
+})
+
+describe('TLS options on a request', () => {
+  const brought: Array<[string, unknown]> = [
+    ['ca', root.pem], ['cert', genuine.pem], ['key', genuine.keyPem], ['pfx', Buffer.alloc(1)], ['passphrase', 'x'], ['ciphers', 'HIGH'], ['minVersion', 'TLSv1.2'], ['maxVersion', 'TLSv1.2'],
+    ['secureContext', tls.createSecureContext()], ['secureProtocol', 'TLS_method'], ['checkServerIdentity', () => undefined], ['session', Buffer.alloc(4)], ['crl', 'x'], ['ecdhCurve', 'auto'],
+    ['sigalgs', 'RSA+SHA256'], ['secureOptions', 0], ['pskCallback', () => null], ['socket', {}], ['minDHSize', 1], ['dhparam', 'auto'], ['allowPartialTrustChain', true], ['honorCipherOrder', true]
+  ]
+  test.each(brought)('%s is refused by its name, with and without a pooled socket, and others go on as before', async (name, value) => {
+    const server = await start()
+    const pinning = createPinning({ pins, tls: { ca: root.pem }, agent: { maxSockets: 1, maxTotalSockets: 2 } })
+    closing.push(() => pinning.close())
+    const { agent } = pinning
+    const refused: Outcome[] = [await send(agent, server.port, { [name]: value })]
+    expect(await send(agent, server.port)).toMatchObject({ status: 200 })
+    // A kept-alive socket is there now, which would answer.
+    refused.push(await send(agent, server.port, { [name]: value }))
+    const mixed = await Promise.all([send(agent, server.port), send(agent, server.port, { [name]: value }), send(agent, server.port), send(agent, server.port, { [name]: value })])
+    expect(mixed[0]).toMatchObject({ status: 200 })
+    expect(mixed[2]).toMatchObject({ status: 200 })
+    for (const outcome of [...refused, mixed[1], mixed[3]]) {
+      expect(outcome).toMatchObject({ code: 'ERR_PIN_BYPASS' })
+      expect(outcome?.message).toContain(name)
+    }
+    expect(server.requests).toHaveLength(3)
+    expect(pinning.status().counters.blocked).toBe(4)
+    await until(() => holdings(agent).total === 1)
+  })
+
+  test('rejectUnauthorized: false is overruled by the agent', async () => {
+    const server = await start({ certificate: impostor })
+    const untrusted = await start({ certificate: otherRoot.issue() })
+    const agent = agentFor()
+    expect(await send(agent, server.port, { rejectUnauthorized: false })).toMatchObject({ code: 'ERR_PIN_MISMATCH' })
+    expect(await send(agent, untrusted.port, { rejectUnauthorized: false })).toMatchObject({ code: 'UNABLE_TO_VERIFY_LEAF_SIGNATURE' })
+    expect(server.decryptedBytes + untrusted.decryptedBytes).toBe(0)
+  })
+
+  test('a server name of its own is looked for in the certificate, and the pins stay those of the host', async () => {
+    const named = root.issue({ names: ['other.test'] })
+    const server = await start({ certificate: genuine, sni: { 'other.test': named } })
+    const agent = agentFor()
+    expect(await send(agent, server.port, { servername: 'other.test' })).toMatchObject({ code: 'ERR_PIN_MISMATCH' })
+    expect(await send(agent, server.port, { headers: { host: 'other.test' } })).toMatchObject({ code: 'ERR_PIN_MISMATCH' })
+    expect(await send(agent, server.port, { servername: 'localhost' })).toMatchObject({ status: 200 })
+    expect(server.requests).toHaveLength(1)
+  })
+
+  test('an agent of its own class, or a createConnection, in the options of the request is none of ours and goes unused', async () => {
+    const server = await start({ certificate: impostor })
+    const createConnection = jest.fn(() => tls.connect({ port: server.port, rejectUnauthorized: false }))
+    expect(await send(agentFor(), server.port, { createConnection } as never)).toMatchObject({ code: 'ERR_PIN_MISMATCH' })
+    expect(createConnection).not.toHaveBeenCalled()
+  })
+})
+
+test('whoever connects through agent.createConnection itself gets a socket that is pinned just so', async () => {
+  const [good, bad] = [await start(), await start({ certificate: impostor })]
+  const agent = agentFor() as https.Agent & { createConnection(options: object, callback?: () => void): TLSSocket }
+  const talk = (port: number, options: object = {}) => new Promise((resolve) => {
+    const socket = agent.createConnection({ host: 'localhost', port, ...options })
+    socket.on('error', (error: Error & { code?: string }) => { resolve(error.code ?? error.message) })
+    socket.on('data', (chunk) => {
+      socket.destroy()
+      resolve(String(chunk).slice(0, 15))
+    })
+    socket.write('GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n')
+  })
+  const hostile = { rejectUnauthorized: false, checkServerIdentity: () => undefined, ca: otherRoot.pem, session: Buffer.alloc(3), pskCallback: () => null, path: '/nonexistent', requestCert: false }
+  expect(await talk(good.port)).toBe('HTTP/1.1 200 OK')
+  expect(await talk(good.port, hostile)).toBe('HTTP/1.1 200 OK')
+  expect(await talk(bad.port)).toBe('ERR_PIN_MISMATCH')
+  expect(await talk(bad.port, hostile)).toBe('ERR_PIN_MISMATCH')
+  expect(await talk(bad.port, { host: '127.0.0.1' })).toBe('ERR_PIN_HOST_UNPINNED')
+  expect(bad.decryptedBytes).toBe(0)
+})
+
+test("the agent's options, copied into a plain https.Agent, connect to nobody, not even to the genuine server", async () => {
+  const server = await start()
+  const agent = agentFor()
+  await send(agent, server.port)
+  const bytes = server.decryptedBytes
+  for (const copy of [new https.Agent({ ...agent.options, ca: root.pem }), new https.Agent({ ...agent.options, ca: root.pem, maxCachedSessions: 100 }), new https.Agent(Object.assign({}, agent.options, { ca: root.pem, keepAlive: true }))]) {
+    for (let i = 0; i < 3; i++) expect((await send(copy, server.port)).code).toBe('ERR_PIN_BYPASS')
+    copy.destroy()
+  }
+  expect(agent.options).toMatchObject({ rejectUnauthorized: true })
+  expect(server.decryptedBytes).toBe(bytes)
+})
+
+test.each([[undefined], [0], [constants.SSL_OP_ALLOW_UNSAFE_LEGACY_RENEGOTIATION]])('a renegotiation is refused whatever secureOptions say (%p)', async (secureOptions) => {
+  const results: string[] = []
+  const server = tls.createServer({ cert: genuine.pem, key: genuine.keyPem, maxVersion: 'TLSv1.2' }, (socket) => {
+    socket.on('error', () => undefined)
+    socket.once('data', () => {
+      socket.renegotiate({ requestCert: false, rejectUnauthorized: false }, (error) => results.push(error ? 'failed' : 'done'))
+      setTimeout(() => socket.destroy(), 30)
+    })
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  closing.push(() => new Promise((resolve) => server.close(resolve)))
+  const agent = agentFor({ tls: { ca: root.pem, ...(secureOptions !== undefined && { secureOptions }) } })
+  await send(agent, (server.address() as { port: number }).port)
+  await wait(10)
+  expect(results).not.toContain('done')
+  expect(holdings(agent)).toEqual(nothing)
+})
+
+test('a polluted Object.prototype changes nothing, whether the agent was made before or after', async () => {
+  const [good, bad] = [await start(), await start({ certificate: impostor })]
+  const evil = await start({ certificate: otherRoot.issue() })
+  const script = `
+    const https = require('node:https')
+    const tls = require('node:tls')
+    const dns = require('node:dns')
+    const { createPinningAgent } = await load('index.js')
+    const called = []
+    const spy = (name, answer) => (...given) => { called.push(name); return typeof given.at(-1) === 'function' && name === 'lookup' ? given.at(-1)(null, [{ address: '127.0.0.1', family: 4 }], 4) : answer }
+    const oldSession = Buffer.alloc(64, 1)
+    const pollution = {
+      session: oldSession, secureContext: tls.createSecureContext({ ca: input.evilCa }), checkServerIdentity: spy('checkServerIdentity'), rejectUnauthorized: false, requestCert: false,
+      socket: {}, pskCallback: spy('pskCallback', { psk: Buffer.alloc(4), identity: 'x' }), path: '/nonexistent/socket', lookup: spy('lookup'), ca: input.evilCa, ciphers: 'NULL-SHA256:@SECLEVEL=0', secureProtocol: 'TLSv1_1_method',
+      minVersion: 'TLSv1', maxVersion: 'TLSv1.1', secureOptions: ${constants.SSL_OP_NO_TLSv1_2 | constants.SSL_OP_NO_TLSv1_3}, singleUse: true, servername: 'evil.test', minDHSize: 1, enableTrace: true, sigalgs: 'nonsense', ecdhCurve: 'nonsense', crl: 'nonsense', cert: 'nonsense', key: 'nonsense', pfx: 'nonsense',
+      passphrase: 'x', dhparam: 'nonsense', honorCipherOrder: true, sessionTimeout: 1, allowPartialTrustChain: true, privateKeyEngine: 'x', privateKeyIdentifier: 'x', clientCertEngine: 'x', ticketKeys: Buffer.alloc(48), sessionIdContext: 'x',
+      family: 6, hints: 9999, localAddress: '192.0.2.1', localPort: 1, autoSelectFamily: false, host: 'evil.test', port: input.evilPort, socketPath: '/nonexistent/socket',
+      keepAlive: false, maxCachedSessions: 0, proxyEnv: { HTTPS_PROXY: 'http://127.0.0.1:1' }, unpinnedHosts: 'allow', mode: 'off', pins: {}, trust: 'pin-only', allowedSHAFingerprints: [], onExpiry: 'allow', tls: { ca: input.evilCa }, policy: {}, peer: {}, open: true,
+      __defineGetter: 1
+    }
+    const before = createPinningAgent({ pins: input.pins, tls: { ca: input.ca } })
+    const ask = (agent, port) => new Promise((resolve) => {
+      try {
+        // The request itself is asked for with nothing left open; what is left open there is not the agent's to close.
+        const request = https.request({ __proto__: null, host: 'localhost', hostname: 'localhost', port, agent, path: '/', method: 'POST', socketPath: undefined, headers: { __proto__: null, connection: 'close' }, timeout: 2000, setHost: true, createConnection: undefined, lookup: undefined, family: undefined, hints: undefined, localAddress: undefined, servername: 'localhost' })
+        request.on('response', (response) => response.on('end', () => resolve(response.statusCode)).resume())
+        request.on('error', (error) => resolve(error.code ?? error.message))
+        request.on('timeout', () => request.destroy(new Error('timeout')))
+        request.end('x')
+      } catch (error) { resolve('thrown ' + error.message) }
+    })
+    const results = {}
+    for (const [name, value] of Object.entries(pollution)) {
+      Object.prototype[name] = value
+      const outcomes = []
+      let after
+      try { after = createPinningAgent({ pins: input.pins, tls: { ca: input.ca } }) } catch (error) { outcomes.push('made: ' + error.message) }
+      for (const agent of [before, after].filter(Boolean)) {
+        for (const port of [input.good, input.good, input.bad, input.evilPort]) outcomes.push(await ask(agent, port))
+      }
+      delete Object.prototype[name]
+      results[name] = outcomes.join(' ')
+    }
+    report({ results, called: [...new Set(called)] })
+    process.exit()`
+  const { reported, stderr } = await runChild(script, { input: { good: good.port, bad: bad.port, evilPort: evil.port, evilCa: otherRoot.pem, ca: root.pem, pins } })
+  expect(stderr).toBe('')
+  expect(bad.decryptedBytes + evil.decryptedBytes).toBe(0)
+  const once = '200 200 ERR_PIN_MISMATCH UNABLE_TO_VERIFY_LEAF_SIGNATURE'
+  const different = Object.entries(reported.results).filter(([, outcomes]) => outcomes !== `${once} ${once}`)
+  expect(Object.fromEntries(different)).toEqual({})
+  expect(reported.called).toEqual([])
+})
