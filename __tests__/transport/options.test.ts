@@ -191,7 +191,7 @@ describe('TLS options on a request', () => {
 
 test('whoever connects through agent.createConnection itself gets a socket that is pinned just so', async () => {
   const [good, bad] = [await start(), await start({ certificate: impostor })]
-  const agent = agentFor() as https.Agent & { createConnection(options: object, callback?: () => void): TLSSocket }
+  const agent = agentFor() as unknown as { createConnection(options: object): TLSSocket }
   const talk = (port: number, options: object = {}) => new Promise((resolve) => {
     const socket = agent.createConnection({ host: 'localhost', port, ...options })
     socket.on('error', (error: Error & { code?: string }) => { resolve(error.code ?? error.message) })

@@ -43,11 +43,14 @@ export function readTlsOptions(given: TlsOptions | undefined): TlsSettings {
   const open = String(options.ciphers ?? '').split(/[:, ]+/).find((cipher) => withoutSecrecy.test(cipher))
   if (open !== undefined) throw new PolicyInvalidError('tls.ciphers', `${open} lets ciphers in that do not encrypt, or take no certificate; right would be to leave it out`)
   const { servername, minDHSize, rejectUnauthorized: _, ...context } = options
+  const minVersion = readVersion(options.minVersion, 'tls.minVersion') ?? raised(tls.DEFAULT_MIN_VERSION)
+  const maxVersion = readVersion(options.maxVersion, 'tls.maxVersion')
+  if (maxVersion !== undefined && maxVersion < minVersion) throw new PolicyInvalidError('tls.maxVersion', `${maxVersion} is below the minimum, ${minVersion}; right would be '${minVersion}'`)
   return {
     context: {
       ...(context as SecureContextOptions),
-      minVersion: readVersion(options.minVersion, 'tls.minVersion') ?? raised(tls.DEFAULT_MIN_VERSION),
-      ...(options.maxVersion !== undefined && { maxVersion: readVersion(options.maxVersion, 'tls.maxVersion') }),
+      minVersion,
+      ...(maxVersion !== undefined && { maxVersion }),
       // A renegotiation could change the peer after its verdict (TLS 1.2; 1.3 has none).
       secureOptions: (options.secureOptions ?? 0) | constants.SSL_OP_NO_RENEGOTIATION
     },
@@ -72,8 +75,9 @@ export function readPoolOptions(given: PoolOptions | undefined): PoolOptions {
  */
 export function createContext(options: SecureContextOptions): SecureContext {
   try {
-    // Without a prototype, so that nothing put on Object.prototype is taken for an option.
-    return tls.createSecureContext({ __proto__: null, ...options } as SecureContextOptions)
+    // Without a prototype, so that nothing put on Object.prototype is taken for an option; nor for tls's own mark of a
+    // context that ends with its first connection.
+    return Object.assign(tls.createSecureContext({ __proto__: null, ...options } as SecureContextOptions), { singleUse: false })
   } catch (cause) {
     throw new PolicyInvalidError('tls', `OpenSSL cannot use these options (${(cause as Error).message}); see ca, cert, key, pfx, passphrase, ciphers, ecdhCurve, sigalgs`, { cause })
   }

@@ -1,0 +1,230 @@
+import axios, { AxiosError } from 'axios'
+import type { AxiosInstance, AxiosRequestConfig, InternalAxiosRequestConfig } from 'axios'
+import { readFileSync } from 'node:fs'
+import * as http from 'node:http'
+import * as https from 'node:https'
+import { join } from 'node:path'
+import { pinAxios } from '../../lib/index.js'
+import type { Pinning, PinningOptions } from '../../lib/index.js'
+import { createAuthority } from '../support/pki.js'
+import { startPlainServer, startServer } from '../support/servers.js'
+import type { PlainServer, TestServer } from '../support/servers.js'
+
+// Each way around a pinned agent, against an impostor whose certificate the client trusts. `ca` is given to everything
+// that could carry it, so that nothing but the pins stands between the request and the impostor.
+
+const root = createAuthority({ name: 'Public Root' })
+const genuineLeaf = root.issue()
+const otherLeaf = root.issue()
+const ca = root.pem
+
+let genuine: TestServer
+let impostor: TestServer
+let plain: PlainServer
+let redirector: TestServer
+const pinnings: Pinning[] = []
+
+beforeAll(async () => {
+  genuine = await startServer({ certificate: genuineLeaf })
+  impostor = await startServer({ certificate: otherLeaf })
+  plain = await startPlainServer()
+  redirector = await startServer({ certificate: genuineLeaf, handler: (req, res) => void res.writeHead(307, { location: decodeURIComponent(req.url?.slice(1) ?? '') }).end() })
+})
+
+afterEach(async () => {
+  for (const name of proxyVariables) delete process.env[name]
+  await Promise.all(pinnings.splice(0).map((pinning) => pinning.close()))
+})
+
+afterAll(() => Promise.all([genuine, impostor, plain, redirector].map((server) => server.close())))
+
+const proxyVariables = ['HTTPS_PROXY', 'https_proxy', 'ALL_PROXY', 'all_proxy', 'HTTP_PROXY', 'NO_PROXY']
+
+function pinned(defaults: AxiosRequestConfig = {}, options: PinningOptions = {}): AxiosInstance {
+  const instance = axios.create(defaults as never)
+  pinnings.push(pinAxios(instance, { allowedSHAFingerprints: [genuineLeaf.fingerprint, genuineLeaf.pin], tls: { ca }, ...options }))
+  return instance
+}
+
+async function codeOf(request: () => Promise<unknown>): Promise<string> {
+  try {
+    await request()
+    return 'answered'
+  } catch (error) {
+    expect(error).toBeInstanceOf(AxiosError)
+    return (error as AxiosError).code ?? (error as Error).message
+  }
+}
+
+const agent = new https.Agent({ ca })
+const proxyOf = (): { protocol: string; host: string; port: number } => ({ protocol: 'http', host: '127.0.0.1', port: plain.port })
+const leaky = { request: (options: object, callback: (res: http.IncomingMessage) => void) => https.request({ ...options, agent }, callback) }
+const directAdapter = (config: InternalAxiosRequestConfig): Promise<never> => axios.create({ httpsAgent: agent, proxy: false }).request({ url: config.url as string, method: 'post', data: 'secret' })
+
+/** What a request may bring along, as the README lists it; `what` is the column of the table. */
+const ways: Array<{ option: string; what: string; code: string; config: () => AxiosRequestConfig }> = [
+  { option: '`httpsAgent` of another kind', what: 'refused', code: 'ERR_PIN_BYPASS', config: () => ({ httpsAgent: agent }) },
+  { option: '`httpsAgent: null` or `false`', what: 'pinned', code: 'ERR_PIN_MISMATCH', config: () => ({ httpsAgent: null }) },
+  { option: '`httpAgent`', what: 'pinned', code: 'ERR_PIN_MISMATCH', config: () => ({ httpAgent: new http.Agent() }) },
+  { option: "`adapter: 'fetch'`, `'xhr'`", what: 'refused', code: 'ERR_PIN_BYPASS', config: () => ({ adapter: 'fetch' }) },
+  { option: "`adapter: ['xhr', 'fetch', …]`", what: 'refused', code: 'ERR_PIN_BYPASS', config: () => ({ adapter: ['FETCH' as 'fetch', 'http'] }) },
+  { option: '`adapter: function`', what: 'refused', code: 'ERR_PIN_BYPASS', config: () => ({ adapter: directAdapter }) },
+  { option: '`transport`', what: 'refused', code: 'ERR_PIN_BYPASS', config: () => ({ transport: leaky }) as AxiosRequestConfig },
+  { option: '`socketPath`', what: 'refused', code: 'ERR_PIN_BYPASS', config: () => ({ socketPath: '/nowhere.sock' }) },
+  { option: '`httpVersion: 2`', what: 'refused', code: 'ERR_PIN_BYPASS', config: () => ({ httpVersion: 2, http2Options: { ca } }) as AxiosRequestConfig },
+  { option: '`proxy: { … }`', what: 'refused', code: 'ERR_PIN_BYPASS', config: () => ({ proxy: proxyOf() }) },
+  { option: '`proxy: false`', what: 'pinned', code: 'ERR_PIN_MISMATCH', config: () => ({ proxy: false }) },
+  { option: '`maxRedirects: 0`', what: 'pinned', code: 'ERR_PIN_MISMATCH', config: () => ({ maxRedirects: 0 }) },
+  { option: '`lookup`, `family`', what: 'pinned', code: 'ERR_PIN_MISMATCH', config: () => ({ lookup: (_host: string, _options: object, callback: (error: null, address: string, family: number) => void) => callback(null, '127.0.0.1', 4) }) as AxiosRequestConfig },
+  { option: '`insecureHTTPParser`, `maxRate`, `headers.Host`', what: 'pinned', code: 'ERR_PIN_MISMATCH', config: () => ({ insecureHTTPParser: true, headers: { Host: 'localhost' } }) },
+  { option: '`transformRequest` that changes the config', what: 'refused', code: 'ERR_PIN_BYPASS', config: () => ({ transformRequest: [function (this: AxiosRequestConfig, data: unknown) { this.httpsAgent = agent; return data }] as never }) }
+]
+
+describe.each(ways)('$option', ({ what, code, config }) => {
+  test(`in a request: ${what} (${code}), and the impostor gets nothing`, async () => {
+    expect(await codeOf(() => pinned().post(impostor.url, 'secret', config()))).toBe(code)
+    expect(impostor.decryptedBytes).toBe(0)
+  })
+
+  test('in the defaults of the instance, changed after it was pinned', async () => {
+    const api = pinned()
+    Object.assign(api.defaults, config())
+    expect(await codeOf(() => api.post(impostor.url, 'secret'))).toBe(code)
+    expect(impostor.decryptedBytes).toBe(0)
+  })
+
+  test.each(['before', 'after'])('set by an interceptor added %s pinning, in either order of interceptors', async (when) => {
+    for (const legacyInterceptorReqResOrdering of [true, false]) {
+      const api = axios.create({ transitional: { legacyInterceptorReqResOrdering } as never })
+      const use = (): void => void api.interceptors.request.use((request) => ({ ...request, ...config() }) as InternalAxiosRequestConfig)
+      if (when === 'before') use()
+      pinnings.push(pinAxios(api, { allowedSHAFingerprints: [genuineLeaf.fingerprint, genuineLeaf.pin], tls: { ca } }))
+      if (when === 'after') use()
+      expect(await codeOf(() => api.post(impostor.url, 'secret'))).toBe(code)
+    }
+    expect(impostor.decryptedBytes).toBe(0)
+  })
+})
+
+test('the README lists each of these', () => {
+  const table = ['| axios option | | code |', '|---|---|---|', ...ways.map(({ option, what, code }) => `| ${option} | ${what} | ${what === 'refused' ? `\`${code}\`` : ''} |`)].join('\n')
+  expect(readFileSync(join(__dirname, '../../README.md'), 'utf8').includes(table) ? '' : `the README needs this table:\n${table}`).toBe('')
+})
+
+test.each(['HTTPS_PROXY', 'https_proxy', 'ALL_PROXY', 'all_proxy'])('%s in the environment is refused by name, unless proxy: false or NO_PROXY say otherwise', async (name) => {
+  process.env[name] = `http://127.0.0.1:${plain.port}`
+  const before = plain.receivedBytes
+  const error = (await pinned().post(impostor.url, 'secret').catch((thrown: unknown) => thrown)) as AxiosError
+  expect([error.code, error.message]).toEqual(['ERR_PIN_BYPASS', expect.stringMatching(/(HTTPS|ALL)_PROXY/i)])
+  expect((await pinned().get(genuine.url, { proxy: false })).status).toBe(200)
+  process.env['NO_PROXY'] = 'localhost'
+  expect((await pinned().get(genuine.url)).status).toBe(200)
+  expect([plain.receivedBytes - before, impostor.decryptedBytes]).toEqual([0, 0])
+})
+
+test('plain http: URLs and redirects to them are refused, and carry nothing', async () => {
+  const before = plain.receivedBytes
+  expect(await codeOf(() => pinned().post(plain.url, 'secret'))).toBe('ERR_PIN_BYPASS')
+  expect(await codeOf(() => pinned({ baseURL: plain.url }).get('/'))).toBe('ERR_PIN_BYPASS')
+  expect(await codeOf(() => pinned().post(`${redirector.url}/${encodeURIComponent(plain.url)}`, 'secret', { headers: { authorization: 'Bearer x' } }))).toBe('ERR_PIN_BYPASS')
+  expect(await codeOf(() => pinned({}, { unpinnedHosts: 'allow' }).get(plain.url))).toBe('ERR_PIN_BYPASS')
+  expect(plain.receivedBytes).toBe(before)
+})
+
+test('with unpinnedHosts: allow a host without pins is spoken to, over http: too, and a pinned one never over http:', async () => {
+  const api = pinned({}, { allowedSHAFingerprints: undefined as never, pins: { localhost: [genuineLeaf.fingerprint, genuineLeaf.pin] }, unpinnedHosts: 'allow' })
+  expect((await api.get(`http://127.0.0.1:${plain.port}/`)).status).toBe(200)
+  expect((await api.get(`https://127.0.0.1:${impostor.port}/`)).status).toBe(200)
+  expect(await codeOf(() => api.get(`http://localhost:${plain.port}/`))).toBe('ERR_PIN_BYPASS')
+})
+
+test('each hop of a redirect is judged by the policy of its own host', async () => {
+  const before = impostor.decryptedBytes
+  const hop = (target: string): string => `${redirector.url}/${encodeURIComponent(target)}`
+  expect(await codeOf(() => pinned().post(hop(impostor.url), 'secret'))).toBe('ERR_PIN_MISMATCH')
+  const api = pinned({}, { allowedSHAFingerprints: undefined as never, pins: { localhost: [genuineLeaf.fingerprint, genuineLeaf.pin] } })
+  expect(await codeOf(() => api.post(hop(`https://127.0.0.1:${impostor.port}/`), 'secret'))).toBe('ERR_PIN_HOST_UNPINNED')
+  const beforeRedirect = (options: Record<string, unknown>): void => void Object.assign(options, { agents: { https: agent }, agent, nativeProtocols: { 'https:': { request: leaky.request } } })
+  expect(await codeOf(() => pinned().post(hop(impostor.url), 'secret', { beforeRedirect }))).toBe('ERR_PIN_MISMATCH')
+  expect(impostor.decryptedBytes).toBe(before)
+})
+
+test('a trailing dot, upper case or another spelling of the host misses no pins', async () => {
+  const before = impostor.decryptedBytes
+  const api = pinned({}, { allowedSHAFingerprints: undefined as never, pins: { localhost: [genuineLeaf.fingerprint, genuineLeaf.pin] }, unpinnedHosts: 'allow' })
+  const lookup = (_host: string, _options: object, callback: (error: null, address: string, family: number) => void): void => callback(null, '127.0.0.1', 4)
+  for (const host of ['localhost.', 'LOCALHOST', 'LocalHost.']) expect(await codeOf(() => api.post(`https://${host}:${impostor.port}/`, 'secret', { lookup } as AxiosRequestConfig))).toBe('ERR_PIN_MISMATCH')
+  expect(impostor.decryptedBytes).toBe(before)
+})
+
+test('interceptors cleared, ejected or their manager replaced leave the pins in place', async () => {
+  const before = impostor.decryptedBytes
+  const api = pinned()
+  api.interceptors.request.clear()
+  for (let id = 0; id < 5; id++) api.interceptors.request.eject(id)
+  ;(api.interceptors.request as unknown as { handlers: unknown[] }).handlers = []
+  expect(await codeOf(() => api.post(impostor.url, 'secret'))).toBe('ERR_PIN_MISMATCH')
+  api.interceptors.request = new (axios.create().interceptors.request.constructor as new () => typeof api.interceptors.request)()
+  expect(await codeOf(() => api.post(impostor.url, 'secret'))).toBe('ERR_PIN_MISMATCH')
+  expect(impostor.decryptedBytes).toBe(before)
+})
+
+test('an interceptor that recovers another’s error cannot bring back a config from before the guard', async () => {
+  const before = impostor.decryptedBytes
+  const api = pinned()
+  let kept: InternalAxiosRequestConfig | undefined
+  const bare = (): InternalAxiosRequestConfig => ({ ...(kept as InternalAxiosRequestConfig), httpsAgent: agent, transformRequest: [] })
+  api.interceptors.request.use((config) => config, bare)
+  api.interceptors.request.use((config) => {
+    kept = config
+    throw new Error('boom')
+  })
+  expect(await codeOf(() => api.post(impostor.url, 'secret'))).toBe('ERR_PIN_BYPASS')
+  expect(impostor.decryptedBytes).toBe(before)
+})
+
+test('a transform cannot take the seal out', async () => {
+  const before = impostor.decryptedBytes
+  const strip = function (this: { transformRequest: unknown[]; httpsAgent: unknown }, data: unknown): unknown {
+    this.httpsAgent = agent
+    this.transformRequest.length = 0
+    return data
+  }
+  const outcome = await pinned().post(impostor.url, 'secret', { transformRequest: [strip] as never }).then(() => 'answered', (error: Error) => error.name)
+  expect(outcome).toBe('TypeError')
+  expect(impostor.decryptedBytes).toBe(before)
+})
+
+test('a polluted Object.prototype supplies nothing', async () => {
+  const before = impostor.decryptedBytes
+  const polluted = { httpsAgent: agent, transport: leaky, adapter: directAdapter, proxy: proxyOf(), socketPath: '/nowhere', httpVersion: 2, beforeRedirect: () => undefined }
+  for (const [name, value] of Object.entries(polluted)) {
+    const api = pinned()
+    Object.defineProperty(Object.prototype, name, { value, configurable: true, writable: true, enumerable: false })
+    try {
+      expect(await codeOf(() => api.post(impostor.url, 'secret'))).toMatch(/^ERR_PIN_/)
+    } finally {
+      delete (Object.prototype as Record<string, unknown>)[name]
+    }
+  }
+  expect(impostor.decryptedBytes).toBe(before)
+})
+
+test('a refused request that is sent again does not mistake what the guard set for the user’s wish', async () => {
+  process.env['HTTPS_PROXY'] = `http://127.0.0.1:${plain.port}`
+  const api = pinned()
+  const error = (await api.get(genuine.url).catch((thrown: unknown) => thrown)) as AxiosError
+  expect(error.code).toBe('ERR_PIN_BYPASS')
+  expect(await codeOf(() => api.request(error.config as AxiosRequestConfig))).toBe('ERR_PIN_BYPASS')
+  delete process.env['HTTPS_PROXY']
+  expect((await api.request(error.config as AxiosRequestConfig)).status).toBe(200)
+})
+
+test('report-only lets a request go past the agent, and says so once', async () => {
+  const spy = jest.spyOn(process, 'emitWarning').mockImplementation()
+  const api = pinned({}, { mode: 'report-only' })
+  expect((await api.get(genuine.url, { httpsAgent: agent })).status).toBe(200)
+  const warnings = spy.mock.calls.map(([text]) => String(text))
+  spy.mockRestore()
+  expect(warnings.filter((text) => text.includes('httpsAgent'))).toHaveLength(1)
+})
