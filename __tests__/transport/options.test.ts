@@ -258,8 +258,7 @@ test('a polluted Object.prototype changes nothing, whether the agent was made be
       minVersion: 'TLSv1', maxVersion: 'TLSv1.1', secureOptions: ${constants.SSL_OP_NO_TLSv1_2 | constants.SSL_OP_NO_TLSv1_3}, singleUse: true, servername: 'evil.test', minDHSize: 1, enableTrace: true, sigalgs: 'nonsense', ecdhCurve: 'nonsense', crl: 'nonsense', cert: 'nonsense', key: 'nonsense', pfx: 'nonsense',
       passphrase: 'x', dhparam: 'nonsense', honorCipherOrder: true, sessionTimeout: 1, allowPartialTrustChain: true, privateKeyEngine: 'x', privateKeyIdentifier: 'x', clientCertEngine: 'x', ticketKeys: Buffer.alloc(48), sessionIdContext: 'x',
       family: 6, hints: 9999, localAddress: '192.0.2.1', localPort: 1, autoSelectFamily: false, host: 'evil.test', port: input.evilPort, socketPath: '/nonexistent/socket',
-      keepAlive: false, maxCachedSessions: 0, proxyEnv: { HTTPS_PROXY: 'http://127.0.0.1:1' }, unpinnedHosts: 'allow', mode: 'off', pins: {}, trust: 'pin-only', allowedSHAFingerprints: [], onExpiry: 'allow', tls: { ca: input.evilCa }, policy: {}, peer: {}, open: true,
-      __defineGetter: 1
+      keepAlive: false, maxCachedSessions: 0, proxyEnv: { HTTPS_PROXY: 'http://127.0.0.1:1' }, unpinnedHosts: 'allow', mode: 'off', pins: {}, trust: 'pin-only', allowedSHAFingerprints: [], onExpiry: 'allow', tls: { ca: input.evilCa }, policy: {}, peer: {}, open: true
     }
     const before = createPinningAgent({ pins: input.pins, tls: { ca: input.ca } })
     const ask = (agent, port) => new Promise((resolve) => {

@@ -134,8 +134,8 @@ export function holdsPrivateKey(text: string): boolean {
 
 const searchedLength = 20_000
 
-// Characters of base64: 32 bytes and the least DER around them come to 52.
-const shortestKey = 48
+// Characters: 32 bytes and the least DER around them come to 52 in base64, some of which may be missing.
+const shortestKey = 40
 
 // PKCS#8, PKCS#1 and SEC 1 all start: SEQUENCE { INTEGER 0 or 1, then a SEQUENCE, INTEGER or OCTET STRING. So does what a
 // certificate request holds, but that stands inside another SEQUENCE.

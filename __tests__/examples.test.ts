@@ -1,0 +1,20 @@
+import { execFile } from 'node:child_process'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+
+const run = promisify(execFile)
+const folder = join(__dirname, '../examples')
+
+// Each example runs against the built package, by its name, and prints what it promises.
+test.each([
+  ['start.mjs', /genuine server: 200[^]*refused with ERR_PIN_MISMATCH; it received 0 bytes[^]*without pins: 200 .*received [1-9]\d* bytes/],
+  ['fingerprints.mjs', /pinned: localhost true\nanswer: ok/],
+  ['host-policies.mjs', /by its CA: 200\nself-signed: 200\nno pins: ERR_PIN_HOST_UNPINNED/],
+  ['update.mjs', /before: 200\nafter: ERR_PIN_MISMATCH revision 2/],
+  ['agent.mjs', /genuine: 200\nimpostor: ERR_PIN_MISMATCH 0 bytes/],
+  ['logging.mjs', /"level":40[^]*"decision":"refused"[^]*ERR_PIN_MISMATCH/],
+  ['retry.mjs', /flaky: 200 after 3 tries\nimpostor: ERR_PIN_MISMATCH after 1 try/]
+])('%s', async (file, output) => {
+  const { stdout } = await run(process.execPath, [join(folder, file)], { timeout: 20_000 })
+  expect(stdout).toMatch(output)
+})

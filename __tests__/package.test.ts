@@ -1,0 +1,57 @@
+import { execFileSync } from 'node:child_process'
+import { mkdtempSync, mkdirSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+
+// The tarball as its user has it: unpacked into an empty folder, with its dependencies beside it.
+const root = join(__dirname, '..')
+let home: string
+
+beforeAll(() => {
+  home = mkdtempSync(join(tmpdir(), 'axios-ssl-pinning-user-'))
+  const [{ filename }] = JSON.parse(execFileSync('npm', ['pack', '--json', '--ignore-scripts', '--pack-destination', home], { cwd: root, encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] })) as [{ filename: string }]
+  const modules = join(home, 'node_modules')
+  mkdirSync(join(modules, 'axios-ssl-pinning'), { recursive: true })
+  execFileSync('tar', ['-xzf', join(home, filename), '-C', join(modules, 'axios-ssl-pinning'), '--strip-components=1'])
+  for (const name of readdirSync(join(root, 'node_modules'))) if (!name.startsWith('.')) symlinkSync(join(root, 'node_modules', name), join(modules, name))
+}, 60_000)
+
+afterAll(() => rmSync(home, { recursive: true, force: true }))
+
+const body = `
+  const root = createAuthority()
+  const certificate = root.issue()
+  const server = await startHttpsServer(certificate)
+  const impostor = await startHttpsServer(root.issue())
+  const api = axios.create({ baseURL: server.url, proxy: false })
+  const pinning = pinAxios(api, { allowedSHAFingerprints: [certificate.fingerprint, certificate.pin], tls: { ca: root.pem }, logger: true })
+  const codes = [(await api.get('/')).status, await api.get(impostor.url).catch((err) => findPinningError(err)?.code)]
+  await Promise.all([pinning.close(), server.close(), impostor.close()])
+`
+
+function run(file: string, text: string, command = process.execPath, args: string[] = []): string {
+  writeFileSync(join(home, file), text)
+  return execFileSync(command, [...args, file], { cwd: home, encoding: 'utf8', timeout: 50_000, stdio: ['ignore', 'pipe', 'pipe'] })
+}
+
+test('works as ESM', () => {
+  expect(run('a.mjs', `import axios from 'axios'\nimport { findPinningError, pinAxios } from 'axios-ssl-pinning'\nimport { createAuthority, startHttpsServer } from 'axios-ssl-pinning/testing'\n${body}\nconsole.log(codes.join())`)).toContain('200,ERR_PIN_MISMATCH')
+})
+
+test('works as CommonJS, and each world’s copy recognises the other’s errors', () => {
+  const head = `const axios = require('axios')\nconst { findPinningError, pinAxios } = require('axios-ssl-pinning')\nconst { createAuthority, startHttpsServer } = require('axios-ssl-pinning/testing')\n`
+  expect(run('b.cjs', `${head};(async () => {${body}\nconst other = await import('axios-ssl-pinning')\nlet thrown\ntry { pinAxios(axios.create(), { allowedSHAFingerprints: ['x'] }) } catch (err) { thrown = err }\nconsole.log(codes.join(), other.findPinningError({ cause: thrown })?.code, other.PinningError === require('axios-ssl-pinning').PinningError) })()`)).toContain('200,ERR_PIN_MISMATCH ERR_PIN_INVALID false')
+})
+
+test('works in a plain CommonJS jest suite without flags', () => {
+  writeFileSync(join(home, 'package.json'), '{"jest":{"testEnvironment":"node","testMatch":["**/*.suite.js"]}}')
+  writeFileSync(join(home, 'c.suite.js'), `const axios = require('axios')\nconst { findPinningError, pinAxios } = require('axios-ssl-pinning')\nconst { createAuthority, startHttpsServer } = require('axios-ssl-pinning/testing')\ntest('pins', async () => {${body}\nexpect(codes).toEqual([200, 'ERR_PIN_MISMATCH']) })`)
+  execFileSync(process.execPath, [join(root, 'node_modules/jest/bin/jest.js'), '--rootDir', home], { cwd: home, encoding: 'utf8', timeout: 50_000, stdio: ['ignore', 'pipe', 'pipe'] })
+}, 60_000)
+
+test('its types hold in TypeScript for both worlds', () => {
+  const text = `import { pinAxios, type PinReport, type Pinning } from 'axios-ssl-pinning'\nimport { createAuthority } from 'axios-ssl-pinning/testing'\nimport axios from 'axios'\nconst pinning: Pinning = pinAxios(axios.create(), { allowedSHAFingerprints: [createAuthority().pin], onBadCertificate: (report: PinReport) => void report.leaf?.pin, tls: { minVersion: 'TLSv1.3' }, agent: { maxSockets: 3 } })\nvoid pinning.close()\n// @ts-expect-error an option that does not exist\npinAxios(axios, { allowedFingerprints: [] })\n`
+  for (const file of ['d.mts', 'd.cts']) {
+    run(file, text, process.execPath, [join(root, 'node_modules/typescript/lib/tsc.js'), '--noEmit', '--strict', '--module', 'nodenext', '--target', 'es2022', '--skipLibCheck', '--types', 'node'])
+  }
+}, 60_000)
