@@ -60,7 +60,7 @@ testAttack('the leaf shows the pinned key to a lenient parser', {
   })
 }
 
-describe.each([['indefinite', indefiniteLength], ['padded', paddedLength]] as const)('a key whose SubjectPublicKeyInfo has an %s length', (_name, rewrite) => {
+describe.each([['indefinite', indefiniteLength], ['longer than needed', paddedLength]] as const)('a key whose SubjectPublicKeyInfo has a length that is %s', (_name, rewrite) => {
   const leaf = attacker.issue({ spki: rewrite })
 
   test('has the pin of the key that OpenSSL uses, and no other', async () => {

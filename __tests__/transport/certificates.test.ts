@@ -5,7 +5,7 @@ import type { PinningOptions } from '../../lib/index.js'
 import { createPinningAgent } from '../../lib/index.js'
 import { runChild } from '../support/child.js'
 import { plainAgent } from '../support/plain-agent.js'
-import { createAuthority, createSelfSigned, generalNames, impersonate } from '../support/pki.js'
+import { createAuthority, createSelfSigned, der, generalNames, impersonate } from '../support/pki.js'
 import type { IssuedCertificate, KeyKind } from '../support/pki.js'
 import { startServer } from '../support/servers.js'
 import type { TestServer, TestServerOptions } from '../support/servers.js'
@@ -67,7 +67,11 @@ const everything = (socket: TLSSocket) => ({
 })
 const leafOf = (socket: TLSSocket) => socket.getPeerX509Certificate()?.fingerprint256
 
-const infoAccess = { oid: '1.3.6.1.5.5.7.1.1', value: Buffer.from('303a301c06082b060105050730018610687474703a2f2f6f6373702e746573742f301a06082b06010505073002860e687474703a2f2f63612e746573742f'.replace('303a', '303a'), 'hex') }
+const access = (oid: string, uri: string) => der.sequence(der.oid(oid), der.tlv(0x86, Buffer.from(uri)))
+const infoAccess = {
+  oid: '1.3.6.1.5.5.7.1.1',
+  value: der.sequence(access('1.3.6.1.5.5.7.48.1', 'http://ocsp.test/'), access('1.3.6.1.5.5.7.48.2', 'http://ca.test/a'), access('1.3.6.1.5.5.7.48.2', 'http://ca.test/"b", OCSP - URI:http://evil.test'))
+}
 const keys: KeyKind[] = ['rsa', 'p256', 'p384', 'p521', 'ed25519']
 const serverCases: Array<[string, () => Omit<TestServerOptions, 'maxVersion'>]> = [
   ...keys.map((key): [string, () => TestServerOptions] => [`a leaf with a key of kind ${String(key)}`, () => ({ certificate: root.issue({ key }) })]),
@@ -88,6 +92,16 @@ const serverCases: Array<[string, () => Omit<TestServerOptions, 'maxVersion'>]> 
   ['the same intermediate twice', () => {
     const certificate = root.issueAuthority().issue()
     return { certificate, chain: [...certificate.chain.slice(1), ...certificate.chain.slice(1)] }
+  }],
+  ['three intermediates, the last one first', () => {
+    const certificate = root.issueAuthority().issueAuthority().issueAuthority().issue()
+    const [one, two, three] = certificate.chain.slice(1) as [IssuedCertificate, IssuedCertificate, IssuedCertificate]
+    return { certificate, chain: [three, one, two] }
+  }],
+  ['the root twice', () => ({ certificate: root.issue(), chain: [root, root] })],
+  ['an anchor that another one has issued', () => {
+    const crossed = createAuthority().crossSign(root)
+    return { certificate: root.issue(), chain: [crossed] }
   }],
   ['a certificate with the name of the root', () => {
     const certificate = root.issue()
@@ -113,6 +127,13 @@ describe.each(['TLSv1.2', 'TLSv1.3'] as const)('%s', (version) => {
       expect([expected.resumed, actual.resumed]).toEqual([false, false])
       expect(actual).toEqual(expected)
     }
+  })
+
+  test('access information is read, quotes and all', async () => {
+    const certificate = root.issue({ extensions: [infoAccess] })
+    const server = await start({ certificate, minVersion: version, maxVersion: version })
+    const { open } = await ask(pinned(certificate), server.port, (socket) => socket.getPeerCertificate().infoAccess)
+    expect({ ...open }).toEqual({ 'OCSP - URI': ['http://ocsp.test/'], 'CA Issuers - URI': ['http://ca.test/a', 'http://ca.test/"b", OCSP - URI:http://evil.test'] })
   })
 
   test('a socket that resumed shows as little as a plain one', async () => {

@@ -13,22 +13,30 @@ import type { TrustAnchors } from '../verify/anchors.js'
 export function peerCertificate(leaf: X509Certificate, anchors: TrustAnchors, detailed: boolean): PeerCertificate {
   const certificate = legacyObject(leaf)
   if (!detailed) return certificate
-  // As Node links them: by name and key id among what was served, ending in an anchor that bears the right name.
-  const unused = servedAfter(leaf)
   let tip = leaf
   let object = certificate
-  for (;;) {
-    if (tip.checkIssued(tip)) {
-      object.issuerCertificate = object
-      return certificate
-    }
-    const index = unused.findIndex((candidate) => tip.checkIssued(candidate))
-    const issuer = index === -1 ? anchors.issuersOf(tip).find((anchor) => tip.checkIssued(anchor)) : unused.splice(index, 1)[0]
-    if (issuer === undefined || (index === -1 && issuer.fingerprint256 === tip.fingerprint256)) return certificate
+  const link = (issuer: X509Certificate): void => {
     object = object.issuerCertificate = legacyObject(issuer)
     tip = issuer
   }
+  // As Node links them: first what was served, by name and key id only; it stops looking after the last one in the list.
+  const unused = servedAfter(leaf)
+  for (let index = 0; index !== unused.length; ) {
+    index = unused.findIndex((candidate) => tip.checkIssued(candidate))
+    if (index === -1) break
+    link(unused.splice(index, 1)[0] as X509Certificate)
+  }
+  // Then the trust anchors, which might have issued one another.
+  for (let left = maxAnchors; !tip.checkIssued(tip) && left > 0; left--) {
+    const anchor = anchors.issuersOf(tip).find((candidate) => tip.checkIssued(candidate))
+    if (anchor === undefined) return certificate
+    link(anchor)
+  }
+  if (tip.checkIssued(tip)) object.issuerCertificate = object
+  return certificate
 }
+
+const maxAnchors = 10
 
 type Legacy = PeerCertificate & { issuerCertificate?: Legacy }
 
