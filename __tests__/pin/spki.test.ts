@@ -4,6 +4,7 @@ import type { KeyObject } from 'node:crypto'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { types } from 'node:util'
 import fc from 'fast-check'
 import { PinInvalidError } from '../../lib/errors.js'
 import { parsePin } from '../../lib/pin/pin.js'
@@ -33,6 +34,15 @@ function opensslPin(publicPem: string | Buffer): string {
 
 function pemOf(label: string, bytes: Buffer): string {
   return `-----BEGIN ${label}-----\n${(bytes.toString('base64').match(/.{1,64}/g) ?? []).join('\n')}\n-----END ${label}-----\n`
+}
+
+function nameOfError(work: () => unknown): string | undefined {
+  try {
+    work()
+    return undefined
+  } catch (error) {
+    return (error as Error).name
+  }
 }
 
 function refusalOf(work: () => unknown): PinInvalidError {
@@ -108,12 +118,12 @@ describeWithOpenssl('pinOf reads what openssl itself writes', () => {
   })
 
   test('an RSA-PSS key with parameters, which belong to the SubjectPublicKeyInfo', () => {
-    const pss = generateKeyPairSync('rsa-pss', { modulusLength: 1024, hashAlgorithm: 'sha256', mgf1HashAlgorithm: 'sha256', saltLength: 32 })
-    const plain = createPublicKey({ key: { ...pss.publicKey.export({ format: 'pem', type: 'spki' }) && createPlainRsa(pss.publicKey) }, format: 'jwk' })
-    const file = pss.publicKey.export({ type: 'spki', format: 'pem' })
-    expect(pinOf(file)).toBe(opensslPin(file as string))
+    const { publicKey } = generateKeyPairSync('rsa-pss', { modulusLength: 1024, hashAlgorithm: 'sha256', mgf1HashAlgorithm: 'sha256', saltLength: 32 })
+    const file = publicKey.export({ type: 'spki', format: 'pem' }).toString()
+    expect(pinOf(file)).toBe(opensslPin(file))
     // The same numbers as a plain RSA key are another key.
-    expect(pinOf(file)).not.toBe(pinOf(plain))
+    const modulus = openssl(['rsa', '-pubin', '-noout', '-modulus'], file).toString().trim().replace('Modulus=', '')
+    expect(pinOf(createPublicKey({ key: { kty: 'RSA', n: Buffer.from(modulus, 'hex').toString('base64url'), e: 'AQAB' }, format: 'jwk' }))).not.toBe(pinOf(file))
   })
 
   test('PKCS#1, of a private and of a public key', () => {
@@ -164,12 +174,6 @@ describeWithOpenssl('pinOf reads what openssl itself writes', () => {
     }
   })
 })
-
-/** The numbers of an RSA key as a JWK. */
-function createPlainRsa(publicKey: KeyObject): { kty: string; n: string; e: string } {
-  const rsa = execFileSync('openssl', ['rsa', '-pubin', '-noout', '-modulus'], { input: publicKey.export({ type: 'spki', format: 'pem' }), stdio: ['pipe', 'pipe', 'ignore'] }).toString()
-  return { kty: 'RSA', n: Buffer.from(rsa.trim().replace('Modulus=', ''), 'hex').toString('base64url'), e: 'AQAB' }
-}
 
 describe('pinOf', () => {
   test('takes the first certificate of a chain file, the leaf', () => {
@@ -248,7 +252,7 @@ describe('pinOf', () => {
     for (const source of [unknownKey.pem, unknownKey.der, unknownKey.x509]) {
       const error = refusalOf(() => pinOf(source))
       expect(error.message).toMatch(/^Not a pin: \(a certificate\): its public key cannot be read/)
-      expect(error.cause).toBeInstanceOf(Error)
+      expect(types.isNativeError(error.cause)).toBe(true)
     }
     expect(fingerprintOf(unknownKey.der)).toBe(unknownKey.fingerprint)
   })
@@ -266,7 +270,8 @@ describe('pinOf', () => {
   test('is not fooled into reading objects that only inherit from the right class', () => {
     for (const source of [Object.create(X509Certificate.prototype) as X509Certificate, new Proxy(certificate.x509, {})]) {
       expect(() => pinOf(source)).toThrow(PinInvalidError)
-      expect(() => fingerprintOf(source)).toThrow(TypeError)
+      // Node's own TypeError, of another realm than jest's.
+      expect(nameOfError(() => fingerprintOf(source))).toBe('TypeError')
     }
     expect(() => pinOf(Object.create(Object.getPrototypeOf(key.publicKey) as object) as KeyObject)).toThrow(PinInvalidError)
   })
@@ -289,7 +294,7 @@ describe('fingerprintOf and parseCertificate', () => {
   })
 
   test('keep what OpenSSL said as the cause', () => {
-    expect(refusalOf(() => parseCertificate(request.der)).cause).toBeInstanceOf(Error)
+    expect(refusalOf(() => parseCertificate(request.der)).cause).toMatchObject({ library: 'asn1 encoding routines' })
   })
 })
 

@@ -66,7 +66,8 @@ const maxPatternLength = 1_000
 function splitPort(text: string): [name: string, port: string | undefined] {
   const bracketed = /^(.*\])(?::(.*))?$/s.exec(text)
   if (bracketed) return [bracketed[1] as string, bracketed[2]]
-  if (isIPv6(text.replace(/%[^:]*$/, ''))) return [text, undefined]
+  // Node takes a colon for a part of the zone.
+  if (isIPv6(text) && !/%.*:/s.test(text)) return [text, undefined]
   const colon = text.lastIndexOf(':')
   return colon === -1 ? [text, undefined] : [text.slice(0, colon), text.slice(colon + 1)]
 }

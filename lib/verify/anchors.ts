@@ -15,6 +15,7 @@ export class TrustAnchors {
   #bySubject: Map<string, X509Certificate[]> | undefined
   #byPin: Map<string, X509Certificate[]> | undefined
   #fingerprints: Set<string> | undefined
+  #intermediates: readonly X509Certificate[] | undefined
 
   /**
    * @param ca the `ca` option; without it Node's own: bundled roots and `NODE_EXTRA_CA_CERTS`, as `tls.getCACertificates`
@@ -45,6 +46,11 @@ export class TrustAnchors {
   findPinned(pin: string): readonly X509Certificate[] {
     this.#byPin ??= groupByPin(this.certificates)
     return this.#byPin.get(pin) ?? []
+  }
+
+  /** Those that another CA has issued. A server may leave them out of what it sends. */
+  get intermediates(): readonly X509Certificate[] {
+    return (this.#intermediates ??= this.certificates.filter(({ subject, issuer }) => subject !== issuer))
   }
 
   has(certificate: X509Certificate): boolean {

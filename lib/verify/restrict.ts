@@ -41,6 +41,8 @@ export function restrictAnchors(policy: Policy, anchors: TrustAnchors, now: numb
     if (certificates.length === 0) return undefined
     found.push(...certificates)
   }
+  // OpenSSL would not know these, and a path may need them.
+  if (anchors.intermediates.some((certificate) => !found.includes(certificate))) return undefined
   return { certificates: found, validTo: Math.min(validTo, ...found.map((certificate) => Date.parse(certificate.validTo))) }
 }
 
