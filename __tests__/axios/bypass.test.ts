@@ -228,3 +228,10 @@ test('report-only lets a request go past the agent, and says so once', async () 
   spy.mockRestore()
   expect(warnings.filter((text) => text.includes('httpsAgent'))).toHaveLength(1)
 })
+
+test('a report-only host is no way past the agent while another host is enforced', async () => {
+  const before = impostor.decryptedBytes
+  const api = pinned({}, { allowedSHAFingerprints: undefined as never, pins: { localhost: [genuineLeaf.fingerprint, genuineLeaf.pin], '127.0.0.1': { mode: 'report-only', pins: [genuineLeaf.fingerprint, genuineLeaf.pin] } } })
+  expect(await codeOf(() => api.post(`https://127.0.0.1:${redirector.port}/${encodeURIComponent(impostor.url)}`, 'secret', { httpsAgent: agent }))).toBe('ERR_PIN_BYPASS')
+  expect(impostor.decryptedBytes).toBe(before)
+})

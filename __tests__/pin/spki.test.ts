@@ -268,12 +268,11 @@ describe('pinOf', () => {
   })
 
   test('is not fooled into reading objects that only inherit from the right class', () => {
-    for (const source of [Object.create(X509Certificate.prototype) as X509Certificate, new Proxy(certificate.x509, {})]) {
-      expect(() => pinOf(source)).toThrow(PinInvalidError)
-      // Node's own TypeError, of another realm than jest's.
-      expect(nameOfError(() => fingerprintOf(source))).toBe('TypeError')
-    }
-    expect(() => pinOf(Object.create(Object.getPrototypeOf(key.publicKey) as object) as KeyObject)).toThrow(PinInvalidError)
+    const empty = Object.create(X509Certificate.prototype) as X509Certificate
+    expect(() => pinOf(empty)).toThrow(PinInvalidError)
+    // Node's own TypeError, of another realm than jest's.
+    expect(nameOfError(() => fingerprintOf(empty))).toBe('TypeError')
+    expect(nameOfError(() => pinOf(Object.create(Object.getPrototypeOf(key.publicKey) as object) as KeyObject))).toBe('TypeError')
   })
 })
 
@@ -294,7 +293,7 @@ describe('fingerprintOf and parseCertificate', () => {
   })
 
   test('keep what OpenSSL said as the cause', () => {
-    expect(refusalOf(() => parseCertificate(request.der)).cause).toMatchObject({ library: 'asn1 encoding routines' })
+    expect(refusalOf(() => parseCertificate(request.der)).cause).toMatchObject({ code: expect.stringMatching(/^ERR_OSSL_/) as string })
   })
 })
 

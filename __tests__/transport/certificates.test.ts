@@ -1,6 +1,6 @@
 import { X509Certificate } from 'node:crypto'
 import * as https from 'node:https'
-import type { DetailedPeerCertificate, TLSSocket } from 'node:tls'
+import type { DetailedPeerCertificate, PeerCertificate, TLSSocket } from 'node:tls'
 import type { PinningOptions } from '../../lib/index.js'
 import { createPinningAgent } from '../../lib/index.js'
 import { runChild } from '../support/child.js'
@@ -132,7 +132,7 @@ describe.each(['TLSv1.2', 'TLSv1.3'] as const)('%s', (version) => {
   test('access information is read, quotes and all', async () => {
     const certificate = root.issue({ extensions: [infoAccess] })
     const server = await start({ certificate, minVersion: version, maxVersion: version })
-    const { open } = await ask(pinned(certificate), server.port, (socket) => socket.getPeerCertificate().infoAccess)
+    const { open } = await ask(pinned(certificate), server.port, (socket) => (socket.getPeerCertificate() as PeerCertificate | null)?.infoAccess)
     expect({ ...open }).toEqual({ 'OCSP - URI': ['http://ocsp.test/'], 'CA Issuers - URI': ['http://ca.test/a', 'http://ca.test/"b", OCSP - URI:http://evil.test'] })
   })
 

@@ -40,11 +40,12 @@ const sealedFields = ['adapter', 'httpAgent', 'httpsAgent', 'proxy', 'transport'
 const seals = new WeakMap<Transform, { config: Config; memory: Memory }>()
 
 function sealNow(config: Config, core: PinningCore, memory: Memory): void {
-  if (!core.policies.active) return
+  if (!core.policies.modes.has('enforce') && !core.policies.modes.has('report-only')) return
   const given = readGiven(config, memory)
   const url = resolveUrl(config)
   const bypass = findBypass(given, url, core)
-  if (bypass && isLenient(url, core)) {
+  // Let go only where nothing at all is enforced: past the agent, a redirect could lead anywhere.
+  if (bypass && !core.policies.modes.has('enforce')) {
     core.reporter.warnOnce(`axios-ssl-pinning: ${bypass.message} (let pass, report-only)`)
     return
   }
@@ -128,12 +129,6 @@ function resolveUrl(config: Config): URL | undefined {
   const absolute = /^([a-z][a-z\d+\-.]*:)?\/\//i.test(url)
   const whole = base && (!absolute || config['allowAbsoluteUrls'] === false) ? (url ? `${base.replace(/\/?\/$/, '')}/${url.replace(/^\/+/, '')}` : base) : url
   return URL.canParse(whole) ? new URL(whole) : undefined
-}
-
-/** In report-only a request may go past the agent, but is told of; a host that is to be enforced is not let go. */
-function isLenient(url: URL | undefined, core: PinningCore): boolean {
-  const policy = url && core.policies.find(url.hostname, Number(url.port || 443))
-  return core.policies.modeOf(policy) !== 'enforce'
 }
 
 /** The user's `beforeRedirect`, after which the request's agents and transports are put back. */

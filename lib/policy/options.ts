@@ -69,9 +69,10 @@ export function readInstant(value: unknown, option: string): Date | undefined {
   const shown = quoteInput(value)
   if (!match) throw new PolicyInvalidError(option, `${shown} is not an ISO date; ${right}`)
   if (value.includes('T') && match[2] === undefined) throw new PolicyInvalidError(option, `${shown} has no time zone; ${right}`)
+  // Date rolls the 30th of February over, and reads what is not ISO at all in ways of its own.
   const day = new Date(`${match[1]}T00:00:00Z`)
   const instant = new Date(value)
-  if (Number.isNaN(instant.getTime()) || day.toISOString().slice(0, 10) !== match[1]) throw new PolicyInvalidError(option, `${shown} does not exist in the calendar; ${right}`)
+  if (Number.isNaN(day.getTime()) || Number.isNaN(instant.getTime()) || day.toISOString().slice(0, 10) !== match[1]) throw new PolicyInvalidError(option, `${shown} does not exist in the calendar; ${right}`)
   return instant
 }
 

@@ -42,6 +42,8 @@ export class PolicySet {
   readonly warnings: readonly string[]
   /** How many host patterns there are. */
   readonly size: number
+  /** The modes that occur, overall or for a pattern. */
+  readonly modes: ReadonlySet<PinningMode>
   readonly #exact = new PatternTable()
   readonly #one = new PatternTable()
   readonly #any = new PatternTable()
@@ -59,6 +61,7 @@ export class PolicySet {
     if (options.allowedSHAFingerprints !== undefined) this.#everywhere = parsePolicy('allowedSHAFingerprints', readFingerprints(options.allowedSHAFingerprints), 'allowedSHAFingerprints')
     this.size = this.#addPatterns(options.pins)
     if (this.size === 0 && this.#everywhere === undefined) throw new PolicyInvalidError('options', 'there are no pins; right would be allowedSHAFingerprints: ["AB:CD:…"] or pins: { "api.example.com": ["sha256/…"] }')
+    this.modes = new Set([this.mode, ...[...this.policies()].map((policy) => this.modeOf(policy))])
     this.warnings = this.#checkBackups(readBoolean(options.requireBackupPin, false, 'requireBackupPin'))
   }
 
@@ -84,11 +87,6 @@ export class PolicySet {
   /** The mode that holds for a policy: its own, else the overall one. */
   modeOf(policy: Policy | undefined): PinningMode {
     return policy?.mode ?? this.mode
-  }
-
-  /** Whether any host is looked at at all. */
-  get active(): boolean {
-    return this.mode !== 'off' || [...this.policies()].some((policy) => policy.mode !== undefined && policy.mode !== 'off')
   }
 
   /** Every policy, in no particular order. */

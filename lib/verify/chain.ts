@@ -76,6 +76,8 @@ function extend(path: Path, search: Search): Path | undefined {
   for (const issuer of candidates) {
     if (search.stepsLeft-- <= 0) return undefined
     if (path.some(({ fingerprint256 }) => fingerprint256 === issuer.fingerprint256)) continue
+    // Nothing is above a self-signed certificate; where it is no anchor, OpenSSL stops there as well.
+    if (issuer.checkIssued(issuer) && !search.anchors.has(issuer)) continue
     if (!isLink(path, issuer, search)) continue
     const whole = extend([...path, issuer], search)
     if (whole) return whole
@@ -86,7 +88,7 @@ function extend(path: Path, search: Search): Path | undefined {
 /** OpenSSL ends a chain at a self-signed anchor; at any other one only with X509_V_FLAG_PARTIAL_CHAIN. */
 function endsAt(tip: X509Certificate, search: Search): boolean {
   if (!search.anchors.has(tip)) return false
-  return search.anchors.partial || (tip.checkIssued(tip) && hasSigned(tip, tip, search))
+  return search.anchors.partial || (isSelfIssued(tip) && hasSigned(tip, tip, search))
 }
 
 function isLink(path: Path, issuer: X509Certificate, search: Search): boolean {

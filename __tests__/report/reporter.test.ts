@@ -1,0 +1,77 @@
+import { Reporter } from '../../lib/report/reporter.js'
+import { readLogger } from '../../lib/report/logger.js'
+import { PinReport } from '../../lib/report/report.js'
+import type { Verdict } from '../../lib/report/report.js'
+import { PinMismatchError } from '../../lib/errors.js'
+import { PolicySet } from '../../lib/policy/policy-set.js'
+import { PeerRecord } from '../../lib/verify/records.js'
+import { createAuthority } from '../support/pki.js'
+
+const root = createAuthority({ name: 'Root' })
+const leaf = root.issue({ name: 'api.test' })
+const policies = new PolicySet({ pins: { 'api.test': [leaf.pin, root.pin] } }, 7)
+
+function refused(): Verdict {
+  const error = new PinMismatchError('No pin matched.', { host: 'api.test', port: 443, policy: 'api.test', served: [], verified: [], knownPins: [leaf.pin] })
+  return { host: 'api.test', port: 443, policies, policy: policies.find('api.test', 443), peer: undefined, error, record: new PeerRecord(leaf.x509), leaf: leaf.x509, tlsVersion: 'TLSv1.3', cipher: 'TLS_AES_256_GCM_SHA384', resumed: false, durationMs: 3, time: new Date(0) }
+}
+
+const tick = (): Promise<void> => new Promise((resolve) => process.nextTick(resolve))
+
+test('a refusal is counted, logged at warn with both sides of the comparison, and told to onBadCertificate only', async () => {
+  const logged: unknown[][] = []
+  const told: string[] = []
+  const reporter = new Reporter({
+    logger: { warn: (...args) => void logged.push(['warn', ...args]), debug: (...args) => void logged.push(['debug', ...args]) },
+    onBadCertificate: (report) => void told.push(`bad ${report.host}`),
+    onValidCertificate: (report) => void told.push(`valid ${report.host}`)
+  })
+  reporter.connection(refused())
+  await tick()
+  expect(told).toEqual(['bad api.test'])
+  expect(logged).toEqual([['warn', expect.objectContaining({ code: 'ERR_PIN_MISMATCH', decision: 'refused', result: 'mismatch', policyRevision: 7, fingerprint: leaf.fingerprint, pin: leaf.pin, knownPins: [leaf.pin, root.pin] }), 'connection refused']])
+  expect(reporter.counters).toEqual({ accepted: 0, tolerated: 0, refused: 1, resumed: 0, blocked: 0 })
+})
+
+test('nothing is built when nobody listens', () => {
+  const verdict = refused()
+  const reporter = new Reporter({})
+  const looked = jest.spyOn(policies, 'modeOf')
+  reporter.connection(verdict)
+  expect(looked).not.toHaveBeenCalled()
+  looked.mockRestore()
+})
+
+test('a logger that throws changes nothing but a process warning', () => {
+  const spy = jest.spyOn(process, 'emitWarning').mockImplementation()
+  const fail = (): never => {
+    throw new Error('disk full')
+  }
+  new Reporter({ logger: { warn: fail, debug: fail } }).connection(refused())
+  expect(String(spy.mock.calls[0]?.[0])).toContain('disk full')
+  spy.mockRestore()
+})
+
+test('a report speaks to people and to machines', () => {
+  const report = new PinReport(refused())
+  expect(String(report)).toBe(`Refused api.test:443: ${report.error?.message} [TLSv1.3, policy api.test]`)
+  expect(JSON.parse(JSON.stringify(report))).toMatchObject({ host: 'api.test', decision: 'refused', result: 'mismatch', leaf: { subject: 'CN=api.test', issuer: 'CN=Root', pin: leaf.pin, fingerprint: leaf.fingerprint }, served: [{ pin: leaf.pin }], chain: [], knownPins: [leaf.pin, root.pin] })
+})
+
+test('logger: true writes pino lines, also those from before pino was loaded', async () => {
+  const write = jest.spyOn(process.stdout, 'write')
+  const logger = readLogger(true)
+  logger?.warn({ host: 'api.test' }, 'early')
+  await new Promise((resolve) => setTimeout(resolve, 200))
+  logger?.warn({}, 'late')
+  expect(logger?.isLevelEnabled?.('debug')).toBe(false)
+  write.mockRestore()
+})
+
+test.each([[1], ['pino'], [null], [{}], [{ warn: 1, debug: 2 }]])('%p is no logger', (value) => {
+  expect(() => readLogger(value)).toThrow(expect.objectContaining({ code: 'ERR_PIN_POLICY_INVALID', option: 'logger' }))
+})
+
+test.each(['onValidCertificate', 'onBadCertificate'])('%s must be a function', (name) => {
+  expect(() => new Reporter({ [name]: 'x' })).toThrow(expect.objectContaining({ code: 'ERR_PIN_POLICY_INVALID', option: name }))
+})
