@@ -4,6 +4,7 @@ import { PinReport } from '../../lib/report/report.js'
 import type { Verdict } from '../../lib/report/report.js'
 import { PinMismatchError } from '../../lib/errors.js'
 import { PolicySet } from '../../lib/policy/policy-set.js'
+import { TrustAnchors } from '../../lib/verify/anchors.js'
 import { PeerRecord } from '../../lib/verify/records.js'
 import { createAuthority } from '../support/pki.js'
 
@@ -13,7 +14,7 @@ const policies = new PolicySet({ pins: { 'api.test': [leaf.pin, root.pin] } }, 7
 
 function refused(): Verdict {
   const error = new PinMismatchError('No pin matched.', { host: 'api.test', port: 443, policy: 'api.test', served: [], verified: [], knownPins: [leaf.pin] })
-  return { host: 'api.test', port: 443, policies, policy: policies.find('api.test', 443), peer: undefined, error, record: new PeerRecord(leaf.x509), leaf: leaf.x509, tlsVersion: 'TLSv1.3', cipher: 'TLS_AES_256_GCM_SHA384', resumed: false, durationMs: 3, time: new Date(0) }
+  return { host: 'api.test', port: 443, policies, policy: policies.find('api.test', 443), peer: undefined, error, record: new PeerRecord(leaf.x509, new TrustAnchors(root.pem, false)), leaf: leaf.x509, tlsVersion: 'TLSv1.3', cipher: 'TLS_AES_256_GCM_SHA384', resumed: false, durationMs: 3, time: new Date(0) }
 }
 
 const tick = (): Promise<void> => new Promise((resolve) => process.nextTick(resolve))

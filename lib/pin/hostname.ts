@@ -37,7 +37,7 @@ export function canonicalHost(host: string): string | undefined {
 export function parseHostPattern(text: string, option: string): HostPattern {
   const fail = (reason: string): PolicyInvalidError => new PolicyInvalidError(`${option}[${quoteInput(text)}]`, reason)
   if (holdsPrivateKey(text)) throw fail('it is a private key: never put it here; right would be a host pattern like "api.example.com"')
-  if (text.length > maxPatternLength) throw fail('a host name has at most 253 characters')
+  if (text.length > maxPatternLength) throw fail(`a host name has at most ${maxHostLength} characters`)
   if (text.trim() === '') throw fail('the host pattern is empty; right would be "api.example.com", "*.example.com" or "**.example.com"')
   if (/^[a-z][a-z0-9+.-]*:\/\//i.test(text) || /[/?#@\\]/.test(text)) throw fail(`a host pattern is not a URL; right would be ${suggestHost(text)}`)
   if (/\s/.test(text)) throw fail('a host pattern has no spaces')
@@ -47,7 +47,7 @@ export function parseHostPattern(text: string, option: string): HostPattern {
   const rest = name.slice(wildcard === 'any' ? 3 : wildcard === 'one' ? 2 : 0)
   if (rest.includes('*')) throw fail('a wildcard stands only for whole labels at the start; right would be "*.example.com" (one label) or "**.example.com" (any number)')
   const host = canonicalHost(rest)
-  if (host === undefined || (!isIPv6(host) && !hostName.test(host)) || host.length > 253) throw fail('this is not a host name or IP address; right would be one name, like "api.example.com"')
+  if (host === undefined || (!isIPv6(host) && !hostName.test(host)) || host.length > maxHostLength) throw fail('this is not a host name or IP address; right would be one name, like "api.example.com"')
   if (wildcard !== 'exact' && (isIPv4(host) || isIPv6(host))) throw fail('an IP address has no labels for a wildcard')
   if (wildcard !== 'exact' && !host.includes('.')) throw fail('a wildcard directly under a top-level label covers the hosts of strangers; right would be at least "*.example.com"')
   const prefix = { exact: '', one: '*.', any: '**.' }[wildcard]
@@ -61,6 +61,10 @@ const plainName = /^(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z_](?:[a-z0
 // What a pattern may be: what DNS can ask for. A list of names, or a template that was not filled in, would match nothing.
 const hostName = /^(?:[a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}$/
 
+/** The longest name that DNS can ask for, in text. */
+export const maxHostLength = 253
+
+// Unicode may be longer than what it becomes.
 const maxPatternLength = 1_000
 
 function splitPort(text: string): [name: string, port: string | undefined] {

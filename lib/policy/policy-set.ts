@@ -1,7 +1,7 @@
 import { isIP } from 'node:net'
 import { distance } from 'fastest-levenshtein'
 import { PolicyInvalidError } from '../errors.js'
-import { canonicalHost, parseHostPattern } from '../pin/hostname.js'
+import { canonicalHost, maxHostLength, parseHostPattern } from '../pin/hostname.js'
 import type { HostPattern } from '../pin/hostname.js'
 import { describeType, quoteInput } from '../pin/pin.js'
 import { ownOptions, readBoolean, readChoice } from './options.js'
@@ -146,7 +146,8 @@ export class PolicySet {
   #findAbove(name: string, port: number): Policy | undefined {
     if (this.#any.size === 0) return undefined
     for (let suffix = name; ; ) {
-      const policy = this.#any.find(suffix, port)
+      // No pattern is longer; and a look-up reads the whole suffix, of which a stranger's URL may have very many.
+      const policy = suffix.length <= maxHostLength ? this.#any.find(suffix, port) : undefined
       if (policy) return policy
       const dot = suffix.indexOf('.')
       if (dot === -1) return undefined
