@@ -70,7 +70,7 @@ const opaque: CertificateOptions = { nameConstraints: { excluded: ['email:nobody
 /** Our own builder finds no path; where OpenSSL decides alone, its own reason comes up. */
 const withoutPath = /^(ERR_PIN_CHAIN_UNVERIFIED|ERR_PIN_MISMATCH|UNABLE_TO_GET_ISSUER_CERT(_LOCALLY)?|UNABLE_TO_VERIFY_LEAF_SIGNATURE)$/
 
-for (const [limit, certify, fools = ['signatures']] of limits) {
+for (const [limit, certify, fools = ['signatures'] as NaiveCheck[]] of limits) {
   const limited = certify()
   for (const way of ['the client can follow', 'only OpenSSL can follow'] as const) {
     const free = attacker.crossSign(limited, { subjectKeyId: customerKeyId, ...(way === 'only OpenSSL can follow' && opaque) })

@@ -178,7 +178,7 @@ describe('parsePin', () => {
       } catch (error) {
         expect(error instanceof PinInvalidError ? typeof given : error instanceof TypeError && typeof given !== 'string' && 'other').toBe(typeof given === 'string' ? 'string' : 'other')
       }
-    }), { numRuns: 1_000 })
+    }), { numRuns: 500 })
   })
 
   test('accepts nothing that a digit or a letter was put into or taken from', () => {
@@ -228,7 +228,6 @@ describe('quoteInput', () => {
 
   test('gives nothing that a terminal or a log file could take for more than text', () => {
     fc.assert(fc.property(fc.string({ unit: 'binary', maxLength: 200 }), (text) => {
-      // eslint-disable-next-line no-control-regex
       expect(quoteInput(text)).not.toMatch(/[\x00-\x1f\x7f-\x9f\u2028\u2029\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff]/)
     }))
   })
@@ -260,7 +259,7 @@ describe('a private key given by mistake', () => {
     const text = bytes.toString('base64')
     const digits = bytes.toString('hex')
     const pairs = digits.match(/../g) as string[]
-    return [
+    const forms: Array<[string, string]> = [
       [`${name} base64`, text],
       [`${name} base64 in lines`, (text.match(/.{1,64}/g) as string[]).join('\r\n')],
       [`${name} base64url`, bytes.toString('base64url')],
@@ -281,6 +280,8 @@ describe('a private key given by mistake', () => {
       [`${name} hex after sha256/`, `sha256/${digits}`],
       [`${name} data URL`, `data:application/pkcs8;base64,${text}`]
     ]
+    // A long text is never shown, whatever its form, so a few of them do.
+    return bytes.length < 90 ? forms : forms.filter((_, i) => i % 4 === 0)
   })
   for (const [name, key] of Object.entries(keys)) {
     const pem = key.export({ type: 'pkcs8', format: 'pem' }).toString()

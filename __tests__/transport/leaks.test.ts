@@ -3,6 +3,11 @@ import { createAuthority, createSelfSigned } from '../support/pki.js'
 import type { IssuedCertificate } from '../support/pki.js'
 import { startResettingServer, startServer } from '../support/servers.js'
 
+const closing: Array<() => unknown> = []
+afterEach(async () => {
+  for (const close of closing.splice(0)) await close()
+})
+
 /** 2,000 unless LEAK_ROUNDS says otherwise; 10,000 takes half a minute a case. */
 const rounds = Number(process.env['LEAK_ROUNDS'] ?? 2_000)
 
@@ -50,10 +55,10 @@ async function measure(input: object): Promise<{ before: Measured, after: Measur
   return ended.reported
 }
 
-function expectNoGrowth({ before, after }: { before: Measured, after: Measured }): void {
-  // A leak of one small object a connection would be ten times this.
-  expect((after.heap - before.heap) / rounds).toBeLessThan(60)
-  expect((after.external - before.external) / rounds).toBeLessThan(100)
+function expectNoGrowth({ before, after }: { before: Measured, after: Measured }, count = rounds): void {
+  // A socket with what hangs on it is some 10 kB; Node's own heap wavers by a tenth of a megabyte.
+  expect((after.heap - before.heap) / count).toBeLessThan(300)
+  expect((after.external - before.external) / count).toBeLessThan(100)
   expect(after.handles).toBeLessThanOrEqual(before.handles)
   expect(after.listeners).toEqual(before.listeners)
 }
@@ -67,8 +72,8 @@ const refusing: Array<[string, IssuedCertificate, object, string]> = [
 
 test.each(refusing)('so many handshakes refused for %s leave nothing behind', async (_, certificate, refusingPolicy, code) => {
   const server = await startServer({ certificate })
+  closing.push(() => server.close())
   const result = await measure({ port: server.port, policy: refusingPolicy })
-  await server.close()
   expectNoGrowth(result)
   expect(Object.keys(result.codes)).toEqual([code])
   expect(result).toMatchObject({ held: [0, 0, 0], total: 0, warnings: [] })
@@ -78,6 +83,7 @@ test.each(refusing)('so many handshakes refused for %s leave nothing behind', as
 test('nor do so many connections that break off, requests that are blocked, or updates', async () => {
   const server = await startServer({ certificate: genuine })
   const resetting = await startResettingServer()
+  closing.push(() => server.close(), () => resetting.close())
   const cases: Array<[object, string]> = [
     [{ port: resetting.port, policy }, 'ECONNRESET'],
     [{ port: server.port, policy, options: { ca: 'brought along' } }, 'ERR_PIN_BYPASS'],
@@ -85,11 +91,9 @@ test('nor do so many connections that break off, requests that are blocked, or u
   ]
   for (const [input, code] of cases) {
     const result = await measure({ ...input, rounds: 1_000 })
-    expectNoGrowth(result)
+    expectNoGrowth(result, 1_000)
     expect(Object.keys(result.codes)).toEqual([code])
     expect(result.warnings).toEqual([])
     expect(result.held[2]).toBe(0)
   }
-  await server.close()
-  await resetting.close()
 }, 150_000)

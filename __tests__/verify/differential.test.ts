@@ -51,7 +51,7 @@ const anyCase: fc.Arbitrary<Case> = fc.record({
   leaf: fc.record({ issuer: fc.integer({ min: 0, max: vouchers.length - 1 }), hash: fc.constantFrom('sha256' as const, 'sha256' as const, 'sha256' as const, 'sha1' as const) }),
   trusted: fc.uniqueArray(fc.nat(roots.length - 1), { minLength: 1, maxLength: 3 }),
   partial: fc.boolean(),
-  trustedVouchings: fc.oneof({ weight: 3, arbitrary: fc.constant([]) }, { weight: 1, arbitrary: fc.array(fc.nat(8), { maxLength: 2 }) }),
+  trustedVouchings: fc.oneof({ weight: 3, arbitrary: fc.constant<number[]>([]) }, { weight: 1, arbitrary: fc.array(fc.nat(8), { maxLength: 2 }) }),
   order: fc.array(fc.nat(100), { minLength: 9, maxLength: 9 })
 })
 

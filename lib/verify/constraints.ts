@@ -50,7 +50,8 @@ function readWeakSignature(algorithm: DerValue): boolean {
   const name = readOid(id)
   if (name !== oid.rsaPss) return weakSignatures.has(name)
   const hash = parameters && readDerChildren(parameters).find(({ tag }) => tag === pssHashTag)
-  const hashName = hash && readDerChildren(readDerChildren(hash)[0] as DerValue)[0]
+  const hashAlgorithm = hash && readDerChildren(hash)[0]
+  const hashName = hashAlgorithm && readDerChildren(hashAlgorithm)[0]
   return hashName === undefined || !readOid(hashName).startsWith(sha2And3)
 }
 
@@ -95,7 +96,7 @@ const serverUsages = new Set(['1.3.6.1.5.5.7.3.1', '2.16.840.1.113730.4.1', '1.3
 
 // The critical extensions that OpenSSL evaluates or knowingly ignores (crypto/x509/v3_purp.c, X509_supported_extension).
 const knownExtensions = new Set([
-  '2.16.840.1.113730.1.1', '2.5.29.15', '2.5.29.17', '2.5.29.19', '2.5.29.30', '2.5.29.31', '2.5.29.32', '2.5.29.33', '2.5.29.35', '2.5.29.36', '2.5.29.37', '2.5.29.54'
+  '2.16.840.1.113730.1.1', '2.5.29.15', '2.5.29.17', '2.5.29.19', '2.5.29.30', '2.5.29.31', '2.5.29.32', '2.5.29.33', '2.5.29.36', '2.5.29.37', '2.5.29.54'
 ])
 
 // md2, md4, md5, sha1 with RSA; mdc2 with RSA; DSA and ECDSA with SHA-1; the OIW's names of the same.

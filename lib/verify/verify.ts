@@ -69,8 +69,10 @@ export class PinnedPeer {
   static verify(peer: Peer, now: number): PinnedPeer {
     const { policies, policy, record } = peer
     if (policy === undefined) {
-      if (policies.unpinnedHosts !== 'allow') throw new HostUnpinnedError(peer.host, peer.port, policies.nearestPatterns(peer.host))
-      return PinnedPeer.#trusted(peer, 'unpinned')
+      const allowed = policies.unpinnedHosts === 'allow' || policies.mode === 'off'
+      const error = allowed ? undefined : new HostUnpinnedError(peer.host, peer.port, policies.nearestPatterns(peer.host))
+      if (error && policies.mode === 'enforce') throw error
+      return PinnedPeer.#trusted(peer, 'unpinned', error)
     }
     const mode = policies.modeOf(policy)
     if (mode === 'off') return PinnedPeer.#trusted(peer, 'unchecked')
