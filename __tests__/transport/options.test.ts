@@ -189,6 +189,33 @@ describe('TLS options on a request', () => {
   })
 })
 
+test('nothing is opened to a host that is not pinned, nor for a request that is refused', async () => {
+  const server = await start()
+  const pinning = createPinning({ pins, tls: { ca: root.pem } })
+  closing.push(() => pinning.close())
+  expect(await send(pinning.agent, server.port, { host: '127.0.0.1' })).toMatchObject({ code: 'ERR_PIN_HOST_UNPINNED' })
+  expect(await send(pinning.agent, server.port, { ca: 'x' })).toMatchObject({ code: 'ERR_PIN_BYPASS' })
+  expect(server.connections).toBe(0)
+  expect(pinning.status().counters).toEqual({ accepted: 0, tolerated: 0, refused: 0, resumed: 0, blocked: 2 })
+  expect(holdings(pinning.agent)).toEqual(nothing)
+})
+
+test('options with which Node cannot even begin are the error of their request, and the queue goes on', async () => {
+  const server = await start()
+  // An address as a server name is an error from Node 26 on.
+  for (const [impossible, code] of [[{ lookup: 'nonsense' }, /^ERR_INVALID_ARG_TYPE$/], [{ localAddress: 'nonsense' }, /^ERR_INVALID_IP_ADDRESS$/], [{ port: 99_999 }, /^ERR_SOCKET_BAD_PORT$/], [{ servername: '127.0.0.1' }, /^ERR_(INVALID_ARG_VALUE|TLS_CERT_ALTNAME_INVALID)$|^200$/]] as Array<[object, RegExp]>) {
+    const agent = agentFor({ agent: { maxSockets: 1, maxTotalSockets: 1, keepAlive: false } })
+    const brief = ({ status, code: failed }: Outcome) => String(status ?? failed)
+    expect(brief(await send(agent, server.port, impossible))).toMatch(code)
+    expect(brief(await send(agent, server.port))).toBe('200')
+    // Node connects for a queued request with the options of the connection whose place it takes.
+    const queued = await Promise.all([impossible, {}, impossible, {}].map((options) => send(agent, server.port, options)))
+    expect(queued.map(brief).filter((outcome) => outcome !== '200' && !code.test(outcome))).toEqual([])
+    await until(() => holdings(agent).total === 0)
+    expect(holdings(agent)).toEqual(nothing)
+  }
+})
+
 test('whoever connects through agent.createConnection itself gets a socket that is pinned just so', async () => {
   const [good, bad] = [await start(), await start({ certificate: impostor })]
   const agent = agentFor() as unknown as { createConnection(options: object): TLSSocket }
