@@ -66,7 +66,9 @@ function nameOf(...parts: Attribute[][]): Buffer {
 }
 
 // What Node makes of these, it does not promise.
-const plainHosts = hosts.filter((host) => !['a.test..', '.a.test', '*.a.test', 'bücher.test'].includes(host))
+const plainHosts = hosts.filter((host) => !['a.test..', '.a.test', '*.a.test', 'bücher.test', '127.1'].includes(host))
+// Node 22.23.3 takes no IPv6 address for one.
+const nodeKnowsIpv6 = checkServerIdentity('::1', { subjectaltname: 'IP Address:0:0:0:0:0:0:0:1' } as PeerCertificate) === undefined
 
 describe('checkName accepts', () => {
   test.each<[string, CertificateOptions, string[]]>([
@@ -81,7 +83,7 @@ describe('checkName accepts', () => {
     ['any of several common names', { subject: [['CN', 'a.test'], ['O', 'x'], ['CN', 'b.test']], names: null }, ['a.test', 'b.test', 'A.TEST', 'a.test.']],
     ['the common name where the others are of other kinds', { name: 'a.test', names: ['uri:https://b.test/', 'email:x@b.test'] }, ['a.test', 'A.TEST', 'a.test.']]
   ])('%s', (_, options, expected) => {
-    expect(accepted(options, plainHosts).sort()).toEqual(expected.sort())
+    expect(accepted(options, plainHosts).sort()).toEqual(expected.filter((host) => nodeKnowsIpv6 || !host.includes(':')).sort())
   })
 })
 
