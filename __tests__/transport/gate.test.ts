@@ -2,14 +2,16 @@ import axios from 'axios'
 import * as https from 'node:https'
 import { Readable } from 'node:stream'
 import type { ClientRequest } from 'node:http'
+import { connect } from 'node:tls'
 import type { TLSSocket } from 'node:tls'
 import { createPinningAgent, pinAxios } from '../../lib/index.js'
 import type { HostPolicy, PinningOptions } from '../../lib/index.js'
 import { PolicySet } from '../../lib/policy/policy-set.js'
 import { Reporter } from '../../lib/report/reporter.js'
 import { PinningAgent } from '../../lib/transport/agent.js'
+import { holdWrites } from '../../lib/transport/gate.js'
 import { runChild } from '../support/child.js'
-import { block, send, until } from '../support/clients.js'
+import { block, send, until, wait } from '../support/clients.js'
 import type { SendOptions } from '../support/clients.js'
 import { createAuthority, createSelfSigned } from '../support/pki.js'
 import { startServer } from '../support/servers.js'
@@ -273,6 +275,82 @@ describe('however it is written, the impostor gets none of a request:', () => {
     expect(status).toBe(200)
     expect(server.requests).toMatchObject([{ complete: true }])
     expect(server.requests[0]?.bodyLength).toBe(/stream/.test(way) ? 500_000 : 300_000)
+  })
+})
+
+describe('without a verdict nothing leaves, though the handshake has long been done:', () => {
+  const piece = 'x'.repeat(10_000)
+  const writes: Array<[string, (socket: TLSSocket) => void]> = [
+    ['one write', (socket) => void socket.write(piece)],
+    ['many writes', (socket) => { for (let i = 0; i < 20; i++) socket.write(piece) }],
+    ['corked writes', (socket) => {
+      socket.cork()
+      for (let i = 0; i < 20; i++) socket.write(piece)
+      socket.uncork()
+    }],
+    ['an end', (socket) => void socket.end()],
+    ['an end with something in it', (socket) => void socket.end(piece)],
+    ['a pipe', (socket) => void Readable.from([piece, piece]).pipe(socket)]
+  ]
+
+  test.each(writes)('%s', async (_, write) => {
+    for (const version of versions) {
+      for (const when of ['before', 'after'] as const) {
+        const server = await start({ certificate: genuineLeaf, minVersion: version, maxVersion: version })
+        const ended: string[] = []
+        server.server.on('secureConnection', (socket: TLSSocket) => socket.on('end', () => ended.push('ended')))
+        const socket = connect({ port: server.port, ca: pinnedRoot.pem, servername: 'localhost' }).on('error', () => undefined)
+        const gate = holdWrites(socket)
+        if (when === 'before') write(socket)
+        await new Promise((resolve) => socket.once('secureConnect', resolve))
+        if (when === 'after') write(socket)
+        await wait(20)
+        expect([server.handshakes, server.decryptedBytes, ended, gate.holds]).toEqual([1, 0, [], true])
+        expect(socket.writableFinished).toBe(false)
+        socket.destroy()
+        await until(() => server.openSockets === 0)
+        expect(server.decryptedBytes).toBe(0)
+      }
+    }
+  })
+
+  test('a request whose listeners somebody else has taken off', async () => {
+    for (const certificate of [genuineLeaf, impostorLeaf]) {
+      for (const trust of ['pki', 'pin-only'] as const) {
+        const server = await start({ certificate })
+        const agent = agentFor({ pins: { localhost: { certificates: [genuineLeaf.fingerprint, backup.fingerprint], trust } } })
+        const request = https.request({ port: server.port, agent, method: 'POST' })
+        request.on('socket', (socket) => socket.removeAllListeners('secureConnect').removeAllListeners('close').removeAllListeners('session'))
+        request.on('error', () => undefined)
+        request.end('secret')
+        await until(() => server.connections === 1)
+        await wait(20)
+        expect(server.decryptedBytes).toBe(0)
+        request.destroy()
+      }
+    }
+  })
+})
+
+describe('a report that fails changes nothing for the request', () => {
+  const boom = () => { throw new Error('boom') }
+  const failing: Array<[string, Partial<PinningOptions>, () => void]> = [
+    ['the logger', { logger: { warn: boom, debug: boom, isLevelEnabled: boom } }, () => undefined],
+    ['the callbacks', { onValidCertificate: boom, onBadCertificate: boom }, () => undefined],
+    ['the reporter itself', {}, () => jest.spyOn(Reporter.prototype, 'connection').mockImplementation(boom)]
+  ]
+  afterEach(() => { jest.restoreAllMocks() })
+
+  test.each(failing)('where %s throws', async (_, options, prepare) => {
+    const [genuine, impostor] = [await start({ certificate: genuineLeaf }), await start()]
+    const warn = jest.spyOn(process, 'emitWarning').mockImplementation(() => undefined)
+    prepare()
+    const agent = agentFor(options)
+    expect(await tally(5, () => outcomeOf(agent, genuine.port, { body: 'x', headers: { connection: 'close' } }))).toEqual({ 200: 5 })
+    expect(await tally(5, () => outcomeOf(agent, impostor.port, { body: 'x' }))).toEqual({ ERR_PIN_MISMATCH: 5 })
+    expect(genuine.requests).toHaveLength(5)
+    expect(impostor.decryptedBytes).toBe(0)
+    expect(warn.mock.calls.filter(([warning]) => String(warning).includes('boom')).length).toBeGreaterThan(0)
   })
 })
 

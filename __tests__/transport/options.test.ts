@@ -93,6 +93,7 @@ describe('an option that would weaken the promise is refused by its name', () =>
     const error = refusalOf({ agent: { [name]: name === 'proxyEnv' ? process.env : 'x' } })
     expect(error).toMatchObject({ code: 'ERR_PIN_POLICY_INVALID' })
     expect(error.message).toContain(`agent.${name}`)
+    if (name === 'proxyEnv') expect(error.message).toContain('would take requests past the pinned connection')
   })
 
   test('rejectUnauthorized: true, which changes nothing, is taken, and so are ciphers that leave the open ones out', () => {

@@ -154,8 +154,10 @@ describe.each([['maxSockets', { maxSockets: 1 }], ['maxTotalSockets', { maxTotal
     expect(queued.map(({ status }) => status)).toEqual([200, 200, 200])
     expect(server.connections).toBe(2)
     expect(server.requests.map(({ url }) => url)).toEqual(['/hold', '/queued/1', '/queued/2', '/queued/3'])
-    // Not reused by what comes later either, whose pool has another name, and not in its way.
+    // Not reused by what comes later either, whose pool has another name, and not in its way until it has idled enough.
+    const started = Date.now()
     expect((await send(pinning.agent, server.port)).status).toBe(200)
+    expect(Date.now() - started).toBeLessThan(1_000)
   })
 
   test('are refused when the host is no longer pinned', async () => {
@@ -170,6 +172,14 @@ describe.each([['maxSockets', { maxSockets: 1 }], ['maxTotalSockets', { maxTotal
     const { queued, server } = await queue((each) => { each.update({ localhost: { authorities: [other.pem] } }) }, { tls: { ca: [root.pem, other.pem] } })
     expect(queued.map(({ code }) => code)).toEqual(Array(3).fill('ERR_PIN_MISMATCH'))
     expect(server.requests).toHaveLength(1)
+  })
+
+  test('are answered when the new pins are CAs, on a chain that only OpenSSL can judge, and not by an old session', async () => {
+    const constrained = root.issueAuthority({ nameConstraints: { permitted: ['localhost'] } }).issue({ names: ['localhost'] })
+    const pins = { localhost: { certificates: [constrained.fingerprint, backup.fingerprint] } }
+    const { queued } = await queue((each) => { each.update({ localhost: { authorities: [root.pem] } }) }, { pins }, constrained)
+    expect(queued.map(brief)).toEqual(Array(3).fill([200, false]))
+    expect(queued[0]?.resumed).toBe(false)
   })
 
   test('are answered again after two updates that end where they began', async () => {

@@ -155,16 +155,31 @@ export class PlainAgent extends http.Agent {
   constructor(settings: AgentSettings) {
     super(readPoolOptions(settings.agent))
     this.#settings = settings
+    // A socket from before an update, which Node would hand to a queued request. One that was refused fails by itself.
+    this.prependListener('free', (socket: Socket, options: NamedOptions) => {
+      if ((socket.connecting || !socket.pending) && this.#findRefusal(options)) socket.destroy()
+    })
+  }
+
+  /** As in {@link PinningAgent}: a refused request has a pool of its own. */
+  override getName(options: NamedOptions = {}): string {
+    return `${super.getName(options)}${options[refusal] ? ':refused' : ''}`
+  }
+
+  /** Every request is asked about, since a pooled socket may be older than the policies. */
+  addRequest(req: ClientRequest, options: NamedOptions, ...legacy: unknown[]): void {
+    nodePlainAgent.addRequest.call(this, req, { ...options, [refusal]: this.#findRefusal(options) }, ...legacy)
   }
 
   override createConnection(options: NamedOptions, callback?: (error: Error | null, stream: Duplex) => void): Duplex | null | undefined {
-    const { policies, reporter } = this.#settings
-    const host = options.host || 'localhost'
-    const port = Number(options.port ?? 80)
-    const error = plainRefusal(policies(), host)
+    const error = options[refusal] ?? this.#findRefusal(options)
     if (error === undefined) return super.createConnection(options, callback)
-    reporter.blocked(host, port, error)
+    this.#settings.reporter.blocked(options.host || 'localhost', Number(options.port ?? 80), error)
     return refusedSocket(error)
+  }
+
+  #findRefusal({ host, port }: NamedOptions): BypassError | undefined {
+    return plainRefusal(this.#settings.policies(), host || 'localhost', Number(port ?? 80))
   }
 }
 
@@ -201,6 +216,7 @@ const revision: unique symbol = Symbol('axios-ssl-pinning.revision')
 const refusal: unique symbol = Symbol('axios-ssl-pinning.refusal')
 
 const nodeAgent = https.Agent.prototype as unknown as { addRequest(...args: unknown[]): void }
+const nodePlainAgent = http.Agent.prototype as unknown as { addRequest(...args: unknown[]): void }
 
 /** A socket that was never connected and fails with an error once the request listens: queues and time-outs see an ordinary failed connection. */
 function refusedSocket(error: Error): Socket {
@@ -217,11 +233,12 @@ function findTlsOption(options: object): string | undefined {
   return undefined
 }
 
-function plainRefusal(policies: PolicySet, host: string): BypassError | undefined {
-  const policy = policies.find(host, 443) ?? policies.find(host, 80)
-  if (policies.modeOf(policy) !== 'enforce') return undefined
-  if (policy === undefined && policies.unpinnedHosts === 'allow') return undefined
-  const why = policy ? `${host} is pinned and is never spoken to in plain text` : `no pins are known for ${host}, and plain text has no peer to verify`
+function plainRefusal(policies: PolicySet, host: string, port: number): BypassError | undefined {
+  const found = [port, 443, 80].map((each) => policies.find(host, each)).filter((policy) => policy !== undefined)
+  const pinned = found.some((policy) => policies.modeOf(policy) === 'enforce')
+  const unpinned = found.length === 0 && policies.mode === 'enforce' && policies.unpinnedHosts === 'refuse'
+  if (!pinned && !unpinned) return undefined
+  const why = pinned ? `${host} is pinned and is never spoken to in plain text` : `no pins are known for ${host}, and plain text has no peer to verify`
   return new BypassError('http:', `${why}; right would be https:`)
 }
 

@@ -28,7 +28,6 @@ export class Sessions {
   }
 
   store(pool: string, session: PinnedSession): void {
-    if (this.limit <= 0) return
     this.#byPool.delete(pool)
     this.#byPool.set(pool, session)
     if (this.#byPool.size > this.limit) this.#byPool.delete(this.#byPool.keys().next().value as string)

@@ -40,7 +40,7 @@ export function readTlsOptions(given: TlsOptions | undefined): TlsSettings {
   if (refused !== undefined) throw new PolicyInvalidError(`tls.${refused}`, refusals[refused] as string)
   const options = readOptions(given ?? {}, [...contextOptions, 'servername', 'minDHSize', 'rejectUnauthorized'], 'tls')
   if (options.servername !== undefined && (typeof options.servername !== 'string' || isIP(options.servername))) throw new PolicyInvalidError('tls.servername', 'must be a host name; TLS has no server name for an IP address')
-  const open = (options.ciphers ?? '').split(/[:, ]+/).find((cipher) => withoutSecrecy.test(cipher))
+  const open = (typeof options.ciphers === 'string' ? options.ciphers : '').split(/[:, ]+/).find((cipher) => withoutSecrecy.test(cipher))
   if (open !== undefined) throw new PolicyInvalidError('tls.ciphers', `${open} lets ciphers in that do not encrypt, or take no certificate; right would be to leave it out`)
   const { servername, minDHSize, rejectUnauthorized: _, ...context } = options
   const minVersion = readVersion(options.minVersion, 'tls.minVersion') ?? raised(tls.DEFAULT_MIN_VERSION)
