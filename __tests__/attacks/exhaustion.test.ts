@@ -48,7 +48,7 @@ test.each([
   for (const policy of Object.values(pinForms({ pinned, attacker, leaf }))) {
     const genuine = await time(async () => { expect(await ask(genuineServer, { pins: [pinned.pin] }, [pinned, attacker])).toBe('200') })
     const refused = await time(async () => { expect(await ask(server, policy, [pinned, attacker])).toMatch(/^(ERR_PIN_(MISMATCH|CHAIN_UNVERIFIED)|UNABLE_TO_GET_ISSUER_CERT(_LOCALLY)?)$/) })
-    // Without a budget the ratio is above 1,000.
+    // Without a budget the search takes seconds at least, which is a ratio of several hundred.
     expect(refused / genuine).toBeLessThan(40)
   }
   await expectNothing(server)

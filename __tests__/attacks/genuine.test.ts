@@ -138,6 +138,20 @@ describe('a new root that an old one has certified', () => {
   })
 })
 
+/*
+ *  Root (trusted, for localhost, example.com and loopback addresses)
+ *    └─ [Issuing CA, not for secret.localhost]
+ *         └─ [leaf for localhost, 127.0.0.1 and ::1]
+ */
+test('a chain whose name constraints are met is accepted, in every form', async () => {
+  const root = createAuthority({ name: 'Root', nameConstraints: { permitted: ['localhost', 'example.com', '127.0.0.0/8', '::1/128'] } })
+  const issuing = root.issueAuthority({ name: 'Issuing CA', nameConstraints: { excluded: ['secret.localhost'], critical: false } })
+  await serve(issuing.issue(), [issuing])
+  for (const pinned of [root, issuing]) {
+    for (const [form, policy] of everyForm(pinned)) expect([form, await ask(server, policy, [root])]).toEqual([form, '200'])
+  }
+})
+
 test('names that differ in case, in white space or in how they are encoded are the same name', async () => {
   const spellings: Array<[string, 'utf8' | 'printable' | 'bmp' | 'teletex']> = [['ACME Root CA', 'utf8'], ['acme root ca', 'printable'], [' ACME  Root\tCA ', 'utf8'], ['ACME Root CA', 'bmp'], ['ACME\nRoot CA', 'teletex']]
   for (const [name, encoding] of spellings) {

@@ -3,6 +3,7 @@ import { keyPinOf } from '../pin/spki.js'
 import { nameKey } from './anchors.js'
 import type { TrustAnchors } from './anchors.js'
 import { constraintsOf } from './constraints.js'
+import { meetsNameConstraints } from './name-constraints.js'
 
 /** A path from the leaf to a trust anchor, every link of which was checked by {@link buildChain}. */
 export interface VerifiedChain {
@@ -18,8 +19,8 @@ export interface VerifiedChain {
 /**
  * Builds the verified chain as OpenSSL does (trusted first): at each link the trust anchors, then the served
  * certificates. A link holds when the issuer's name and key id fit and it may sign certificates (`checkIssued`), its key
- * verifies the signature, it is a CA, both are in date, key and hash are strong, and path length, extended key usage and
- * critical extensions allow it. Certificates with name constraints are no links, since the constraints are not evaluated here.
+ * verifies the signature, it is a CA, both are in date, key and hash are strong, and path length, extended key usage,
+ * name constraints and critical extensions allow it.
  *
  * Node has no call for this: `getPeerCertificate(true)` links by name only and prefers what the server sent.
  *
@@ -95,9 +96,10 @@ function isLink(path: Path, issuer: X509Certificate, search: Search): boolean {
   const tip = path.at(-1) as X509Certificate
   if (!issuer.ca || !tip.checkIssued(issuer) || !isInDate(issuer, search.now)) return false
   const limits = constraintsOf(issuer)
-  if (limits === undefined || limits.nameConstraints || limits.unknownCritical || !limits.servesTls) return false
+  if (limits === undefined || limits.unknownCritical || !limits.servesTls) return false
   // RFC 5280 §4.2.1.9: self-issued intermediates do not count.
   if (path.slice(1).filter((certificate) => !isSelfIssued(certificate)).length > limits.pathLength) return false
+  if (limits.nameConstraints && !meetsNameConstraints(issuer, path)) return false
   return !signedWeakly(tip) && hasStrongKey(issuer) && hasSigned(issuer, tip, search)
 }
 

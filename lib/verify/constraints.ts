@@ -8,7 +8,7 @@ export interface Constraints {
   readonly pathLength: number
   /** Extended key usage is absent or has serverAuth; OpenSSL demands this of intermediates too. */
   readonly servesTls: boolean
-  /** It limits the names below it (RFC 5280 §4.2.1.10), which is not evaluated here: such a certificate is no link. */
+  /** It limits the names below it (RFC 5280 §4.2.1.10): see name-constraints.ts. */
   readonly nameConstraints: boolean
   /** A critical extension that OpenSSL would refuse too. */
   readonly unknownCritical: boolean
@@ -29,11 +29,29 @@ export function constraintsOf(certificate: X509Certificate): Constraints | undef
   }
 }
 
-function readConstraints(der: Buffer): Constraints {
+/** The content of one extension. @throws {RangeError} when the certificate is not strict DER */
+export function extensionOf(certificate: X509Certificate, id: string): Buffer | undefined {
+  return readExtensions(readFields(certificate.raw).extensions).get(id)?.value
+}
+
+/** The subject as it stands in the certificate. @throws {RangeError} when the certificate is not strict DER */
+export function subjectOf(certificate: X509Certificate): DerValue {
+  const { subject } = readFields(certificate.raw)
+  if (subject === undefined) throw new RangeError('no certificate')
+  return subject
+}
+
+/** Certificate (RFC 5280 §4.1): SEQUENCE { TBSCertificate { version [0], serial, signature, issuer, validity, subject, key, …, extensions [3] }, algorithm, signature }. */
+function readFields(der: Buffer): { subject: DerValue | undefined; extensions: DerValue | undefined; algorithm: DerValue } {
   const [toBeSigned, algorithm] = readDerChildren(readDer(der))
   if (toBeSigned === undefined || algorithm === undefined) throw new RangeError('no certificate')
   const fields = readDerChildren(toBeSigned)
-  const extensions = readExtensions(fields.find(({ tag }) => tag === extensionsTag))
+  return { subject: fields[fields[0]?.tag === versionTag ? 5 : 4], extensions: fields.find(({ tag }) => tag === extensionsTag), algorithm }
+}
+
+function readConstraints(der: Buffer): Constraints {
+  const { algorithm, ...fields } = readFields(der)
+  const extensions = readExtensions(fields.extensions)
   return {
     pathLength: readPathLength(extensions.get(oid.basicConstraints)),
     servesTls: readServesTls(extensions.get(oid.extendedKeyUsage)),
@@ -60,6 +78,7 @@ interface Extension {
   readonly value: Buffer
 }
 
+const versionTag = 0xa0
 const extensionsTag = 0xa3
 const pssHashTag = 0xa0
 

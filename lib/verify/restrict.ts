@@ -53,11 +53,10 @@ export function restrictAnchors(policy: Policy, anchors: TrustAnchors, now: numb
 function findAnchoredTo(certificate: X509Certificate, given: readonly X509Certificate[], anchors: TrustAnchors, now: number): number | undefined {
   if (anchors.has(certificate)) return Date.parse(certificate.validTo)
   const chain = buildChain(certificate, given.filter((other) => other !== certificate), anchors, now)
-  const own = pathLengthOf(certificate)
-  if (chain?.certificates.some((above, depth) => pathLengthOf(above) < own + depth)) return undefined
-  return chain?.validTo
-}
-
-function pathLengthOf(certificate: X509Certificate): number {
-  return constraintsOf(certificate)?.pathLength ?? Infinity
+  const own = constraintsOf(certificate)?.pathLength ?? Infinity
+  const limited = chain?.certificates.slice(1).some((above, depth) => {
+    const limits = constraintsOf(above)
+    return limits === undefined || limits.nameConstraints || limits.pathLength < own + depth + 1
+  })
+  return limited ? undefined : chain?.validTo
 }
