@@ -1,3 +1,5 @@
+import { execFileSync } from 'node:child_process'
+import { join } from 'node:path'
 import { Reporter } from '../../lib/report/reporter.js'
 import { readLogger } from '../../lib/report/logger.js'
 import { PinReport } from '../../lib/report/report.js'
@@ -6,6 +8,7 @@ import { PinMismatchError } from '../../lib/errors.js'
 import { PolicySet } from '../../lib/policy/policy-set.js'
 import { TrustAnchors } from '../../lib/verify/anchors.js'
 import { PeerRecord } from '../../lib/verify/records.js'
+import { verifyPeer } from '../../lib/verify/verify.js'
 import { createAuthority } from '../support/pki.js'
 
 const root = createAuthority({ name: 'Root' })
@@ -15,6 +18,12 @@ const policies = new PolicySet({ pins: { 'api.test': [leaf.pin, root.pin] } }, 7
 function refused(): Verdict {
   const error = new PinMismatchError('No pin matched.', { host: 'api.test', port: 443, policy: 'api.test', served: [], verified: [], knownPins: [leaf.pin] })
   return { host: 'api.test', port: 443, policies, policy: policies.find('api.test', 443), peer: undefined, error, record: new PeerRecord(leaf.x509, new TrustAnchors(root.pem, false)), leaf: leaf.x509, tlsVersion: 'TLSv1.3', cipher: 'TLS_AES_256_GCM_SHA384', resumed: false, durationMs: 3, time: new Date(0) }
+}
+
+function accepted(): Verdict {
+  const record = new PeerRecord(leaf.x509, new TrustAnchors(root.pem, false))
+  const peer = verifyPeer({ host: 'api.test', port: 443, serverName: 'localhost', policies, policy: policies.find('api.test', 443), record, leaf: leaf.x509, untrusted: undefined, anchors: record.anchors, restricted: false }, Date.now())
+  return { ...refused(), peer, error: undefined }
 }
 
 const tick = (): Promise<void> => new Promise((resolve) => process.nextTick(resolve))
@@ -43,14 +52,18 @@ test('nothing is built when nobody listens', () => {
   looked.mockRestore()
 })
 
-test('a logger that throws changes nothing but a process warning', () => {
+test.each(['warn', 'debug', 'isLevelEnabled'])('a logger whose %s throws becomes a process warning, and the callbacks are called all the same', async (method) => {
   const spy = jest.spyOn(process, 'emitWarning').mockImplementation()
-  const fail = (): never => {
-    throw new Error('disk full')
-  }
-  new Reporter({ logger: { warn: fail, debug: fail } }).connection(refused())
-  expect(String(spy.mock.calls[0]?.[0])).toContain('disk full')
+  const told: string[] = []
+  const logger = { warn: () => undefined, debug: () => undefined, isLevelEnabled: () => true, [method]: () => { throw new Error('disk full') } }
+  const reporter = new Reporter({ logger, onBadCertificate: () => void told.push('bad'), onValidCertificate: () => void told.push('valid') })
+  reporter.connection(refused())
+  reporter.connection(accepted())
+  await tick()
+  const warnings = spy.mock.calls.map(([text]) => String(text))
   spy.mockRestore()
+  expect(warnings).toEqual([expect.stringContaining('disk full')])
+  expect(told).toEqual(['bad', 'valid'])
 })
 
 test('a report speaks to people and to machines', () => {
@@ -59,14 +72,15 @@ test('a report speaks to people and to machines', () => {
   expect(JSON.parse(JSON.stringify(report))).toMatchObject({ host: 'api.test', decision: 'refused', result: 'mismatch', leaf: { subject: 'CN=api.test', issuer: 'CN=Root', pin: leaf.pin, fingerprint: leaf.fingerprint }, served: [{ pin: leaf.pin }], chain: [], knownPins: [leaf.pin, root.pin] })
 })
 
-test('logger: true writes pino lines, also those from before pino was loaded', async () => {
-  const write = jest.spyOn(process.stdout, 'write')
-  const logger = readLogger(true)
-  logger?.warn({ host: 'api.test' }, 'early')
-  await new Promise((resolve) => setTimeout(resolve, 200))
-  logger?.warn({}, 'late')
-  expect(logger?.isLevelEnabled?.('debug')).toBe(false)
-  write.mockRestore()
+test('logger: true writes pino lines, in order, also those from before pino was loaded', () => {
+  const script = `
+    const { readLogger } = require(${JSON.stringify(join(__dirname, '../../dist/cjs/report/logger.js'))})
+    const logger = readLogger(true)
+    logger.warn({ host: 'api.test' }, 'early')
+    setTimeout(() => { logger.debug({}, 'not at this level'); logger.warn({}, String(logger.isLevelEnabled('debug'))) }, 300)`
+  const lines = execFileSync(process.execPath, ['-e', script], { encoding: 'utf8', timeout: 20_000 }).trim().split('\n').map((line) => JSON.parse(line) as object)
+  expect(lines).toMatchObject([{ level: 40, name: 'axios-ssl-pinning', host: 'api.test', msg: 'early' }, { level: 40, msg: 'false' }])
+  expect(lines).toHaveLength(2)
 })
 
 test.each([[1], ['pino'], [null], [{}], [{ warn: 1, debug: 2 }]])('%p is no logger', (value) => {

@@ -2,7 +2,7 @@ import { X509Certificate, createHash, createPrivateKey, createPublicKey, KeyObje
 import { types } from 'node:util'
 import { PinInvalidError } from '../errors.js'
 import { derTag, readDer, readDerChildren } from './der.js'
-import { describeType, formatFingerprint, formatKeyPin } from './pin.js'
+import { describeType, formatKeyPin } from './pin.js'
 
 /** What a pin can be made of: PEM text or bytes, DER bytes, or Node's own objects. */
 export type PinSource = string | Uint8Array | X509Certificate | KeyObject
@@ -157,11 +157,6 @@ function pinOfRequest(der: Buffer, label: string): string {
   } catch (cause) {
     throw new PinInvalidError(`(${label})`, `it is not a certificate request (${reasonOf(cause)})`, { cause })
   }
-}
-
-/** The SHA-256 fingerprint of DER bytes. */
-export function fingerprintOfDer(der: Uint8Array): string {
-  return formatFingerprint(createHash('sha256').update(der).digest())
 }
 
 function looksLikePem(bytes: Buffer): boolean {

@@ -48,10 +48,10 @@ export class Reporter {
     if (peer && verdict.resumed) this.counters.resumed++
     const good = decision === 'accepted'
     const callback = good ? (peer?.result === 'unpinned' || peer?.result === 'unchecked' ? undefined : this.#onValid) : this.#onBad
-    const logged = this.#logger !== undefined && (!good || this.#logger.isLevelEnabled?.('debug') !== false)
+    const logged = this.#logs(good ? 'debug' : 'warn')
     if (callback === undefined && !logged) return
     const report = new PinReport(verdict)
-    if (logged) this.#write(good ? 'debug' : 'warn', describe(report), `connection ${decision}`)
+    if (logged) this.#write(good ? 'debug' : 'warn', () => describe(report), `connection ${decision}`)
     // After the decision has been carried out, and before the request it belongs to settles.
     if (callback) process.nextTick(() => this.#call(callback, report, good ? 'onValidCertificate' : 'onBadCertificate'))
   }
@@ -59,7 +59,7 @@ export class Reporter {
   /** A request or connection that was refused before anything was opened. */
   blocked(host: string, port: number, error: Error & { code?: string }): void {
     this.counters.blocked++
-    this.#write('warn', { host, port, code: error.code, reason: error.message }, 'request blocked')
+    this.#write('warn', () => ({ host, port, code: error.code, reason: error.message }), 'request blocked')
   }
 
   /** What is allowed but unwise: said once. */
@@ -67,7 +67,7 @@ export class Reporter {
     if (this.#warned.has(text)) return
     this.#warned.add(text)
     process.emitWarning(text, { type: 'PinningWarning' })
-    this.#write('warn', {}, text)
+    this.#write('warn', () => ({}), text)
   }
 
   #call(callback: (report: PinReport) => unknown, report: PinReport, name: string): void {
@@ -80,11 +80,22 @@ export class Reporter {
     }
   }
 
-  #write(level: 'warn' | 'debug', details: object, message: string): void {
+  #logs(level: 'warn' | 'debug'): boolean {
+    if (this.#logger === undefined) return false
+    return level === 'warn' || this.#guard(() => this.#logger?.isLevelEnabled?.(level) !== false) === true
+  }
+
+  #write(level: 'warn' | 'debug', details: () => object, message: string): void {
+    this.#guard(() => this.#logger?.[level](details(), message))
+  }
+
+  /** What fails in logging silences neither the callbacks nor the request. */
+  #guard<T>(log: () => T): T | undefined {
     try {
-      this.#logger?.[level](details, message)
+      return log()
     } catch (error) {
       process.emitWarning(`axios-ssl-pinning: the logger failed: ${describeError(error)}`, { type: 'PinningWarning' })
+      return undefined
     }
   }
 }

@@ -11,7 +11,6 @@ import type { TrustAnchors } from './anchors.js'
  */
 export class PeerRecord {
   readonly fingerprint: string
-  readonly validFrom: number
   readonly validTo: number
   #pin: string | undefined
   #chain: VerifiedChain | undefined
@@ -19,7 +18,6 @@ export class PeerRecord {
   /** @param anchors what OpenSSL was given on the connections that this record is of */
   constructor(readonly leaf: X509Certificate, readonly anchors: TrustAnchors, fingerprint = leaf.fingerprint256) {
     this.fingerprint = fingerprint
-    this.validFrom = Date.parse(leaf.validFrom)
     this.validTo = Date.parse(leaf.validTo)
   }
 
