@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process'
-import { mkdtempSync, mkdirSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, mkdirSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
@@ -41,6 +41,12 @@ test('works as ESM', () => {
 test('works as CommonJS, and each world’s copy recognises the other’s errors', () => {
   const head = `const axios = require('axios')\nconst { findPinningError, pinAxios } = require('axios-ssl-pinning')\nconst { createAuthority, startHttpsServer } = require('axios-ssl-pinning/testing')\n`
   expect(run('b.cjs', `${head};(async () => {${body}\nconst other = await import('axios-ssl-pinning')\nlet thrown\ntry { pinAxios(axios.create(), { allowedSHAFingerprints: ['x'] }) } catch (err) { thrown = err }\nconsole.log(codes.join(), other.findPinningError({ cause: thrown })?.code, other.PinningError === require('axios-ssl-pinning').PinningError) })()`)).toContain('200,ERR_PIN_MISMATCH ERR_PIN_INVALID false')
+})
+
+test('its command runs', () => {
+  const { bin } = JSON.parse(readFileSync(join(home, 'node_modules/axios-ssl-pinning/package.json'), 'utf8')) as { bin: Record<string, string> }
+  const main = join(home, 'node_modules/axios-ssl-pinning', bin['axios-ssl-pinning'] as string)
+  expect(execFileSync(main, ['--help'], { cwd: home, encoding: 'utf8', timeout: 50_000 })).toMatch(/^Usage: axios-ssl-pinning/)
 })
 
 test('works in a plain CommonJS jest suite without flags', () => {

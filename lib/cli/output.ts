@@ -1,0 +1,62 @@
+import type { Writable } from 'node:stream'
+import pico from 'picocolors'
+
+/** Where a command reads and writes: the process itself, or a test. */
+export interface Terminal {
+  readonly stdin: NodeJS.ReadableStream
+  readonly stdout: Writable & { readonly isTTY?: boolean }
+  readonly stderr: Writable & { readonly isTTY?: boolean }
+  readonly env: NodeJS.ProcessEnv
+}
+
+export type Colors = ReturnType<typeof pico.createColors>
+
+/** What one command says: results on stdout, everything else on stderr. */
+export class Output {
+  /** One JSON document on stdout instead of text. */
+  readonly json: boolean
+  /** Without effect when stdout is no terminal, or `NO_COLOR` is set (https://no-color.org). */
+  readonly colors: Colors
+  readonly #terminal: Terminal
+
+  constructor(readonly terminal: Terminal, json: boolean) {
+    this.#terminal = terminal
+    this.json = json
+    this.colors = pico.createColors(!json && hasColours(terminal, terminal.stdout))
+  }
+
+  /** The result, in the form that was asked for; each result ends with a line break. `text` is only called for people. */
+  result(value: unknown, text: () => string): void {
+    this.#terminal.stdout.write(`${this.json ? JSON.stringify(value, undefined, 2) : text()}\n`)
+  }
+
+  /** One JSON document a line (`--json` of what goes on and on), or text. */
+  line(value: unknown, text: () => string): void {
+    this.#terminal.stdout.write(`${this.json ? JSON.stringify(value) : text()}\n`)
+  }
+
+  /** For people: something worth knowing that is not the result. */
+  note(text: string): void {
+    this.#terminal.stderr.write(`${text}\n`)
+  }
+
+  /** A line that shows how far it is, on stderr, only for a person who looks at it. */
+  async progress(what: string, total: number): Promise<Progress> {
+    const { stderr } = this.#terminal
+    if (stderr.isTTY !== true || total < 2) return { tick: () => undefined, stop: () => undefined }
+    const { SingleBar } = (await import('cli-progress')).default
+    const bar = new SingleBar({ stream: stderr, format: `${what} [{bar}] {value}/{total}`, barCompleteChar: '#', barIncompleteChar: '-', hideCursor: true, clearOnComplete: true, barsize: 30 })
+    bar.start(total, 0)
+    return { tick: () => bar.increment(), stop: () => bar.stop() }
+  }
+}
+
+export interface Progress {
+  tick(): void
+  stop(): void
+}
+
+/** Whether a stream is a terminal whose user has not asked for plain text. */
+export function hasColours({ env }: Terminal, stream: Terminal['stdout']): boolean {
+  return stream.isTTY === true && !env['NO_COLOR'] && env['TERM'] !== 'dumb'
+}
