@@ -69,6 +69,7 @@ export class PinningCore {
     const { allowedSHAFingerprints: _, pins: __, ...rest } = this.#options
     const next: PolicyOptions = Array.isArray(pins) ? { ...rest, allowedSHAFingerprints: pins as readonly string[] } : { ...rest, pins: pins as NonNullable<PolicyOptions['pins']> }
     this.#policies = new PolicySet(next, this.#policies.revision + 1)
+    this.reporter.policyUpdated(this.#policies)
     this.#warn()
   }
 

@@ -1,6 +1,9 @@
 import type { Logger } from 'pino'
 import { PolicyInvalidError } from '../errors.js'
 import { describeType } from '../pin/pin.js'
+import { describeError } from './events.js'
+import type { ConnectionEvent, EventStream } from './events.js'
+import type { PinReport } from './report.js'
 
 /** The part of a pino logger that is used; anything with these two methods will do. */
 export interface PinningLogger {
@@ -20,6 +23,32 @@ export function readLogger(value: unknown): PinningLogger | undefined {
   if (value === true) return new DeferredLogger(import('pino').then(({ pino }) => pino({ name: 'axios-ssl-pinning' })))
   if (!isLogger(value)) throw new PolicyInvalidError('logger', `must be true or a pino-compatible logger with warn() and debug(), not ${describeType(value)}`)
   return value
+}
+
+/** Writes a line for every event. What fails in logging becomes a process warning. */
+export function writeLog(logger: PinningLogger, events: EventStream): void {
+  const write = (level: 'warn' | 'debug', details: () => object, message: string): void => {
+    try {
+      if (level === 'warn' || logger.isLevelEnabled?.(level) !== false) logger[level](details(), message)
+    } catch (error) {
+      process.emitWarning(`axios-ssl-pinning: the logger failed: ${describeError(error)}`, { type: 'PinningWarning' })
+    }
+  }
+  const connection = (event: ConnectionEvent): void => write(event.decision === 'accepted' ? 'debug' : 'warn', () => describe(event.report), `connection ${event.decision}`)
+  events.on('connection:accepted', connection)
+  events.on('connection:tolerated', connection)
+  events.on('connection:refused', connection)
+  events.on('request:blocked', ({ host, port, error }) => write('warn', () => ({ host, port, code: error.code, reason: error.message }), 'request blocked'))
+  events.on('policy:updated', ({ revision, hosts }) => write('debug', () => ({ policyRevision: revision, hosts }), 'policy updated'))
+  events.on('warning', ({ message }) => write('warn', () => ({}), message))
+  events.on('threat', ({ kind, severity, hosts }) => write('warn', () => ({ kind, severity, hosts }), `threat: ${kind}`))
+}
+
+/** The fields of a report that are worth a log line. No header, cookie, body, URL or key material: the report has none. */
+function describe(report: PinReport): object {
+  const { host, port, decision, result, mode, policy, policyRevision, matchedPin, tlsVersion, cipher, resumed, durationMs, error } = report
+  const seen = report.decision === 'accepted' ? {} : { fingerprint: report.leaf?.fingerprint, pin: report.leaf?.pin, issuer: report.leaf?.issuer, knownPins: report.knownPins }
+  return { host, port, decision, result, mode, policy, policyRevision, matchedPin, tlsVersion, cipher, resumed, durationMs, code: error?.code, reason: error?.message, ...seen }
 }
 
 function isLogger(value: unknown): value is PinningLogger {
