@@ -148,8 +148,8 @@ export class BypassError extends PinningError {
   /** The axios option or environment variable, for example `httpVersion` or `HTTPS_PROXY`. */
   readonly option: string
 
-  constructor(option: string, reason: string) {
-    super('ERR_PIN_BYPASS', `${option} would leave the pinned connection: ${reason}`)
+  constructor(option: string, reason: string, options?: ErrorOptions) {
+    super('ERR_PIN_BYPASS', `${option} would leave the pinned connection: ${reason}`, options)
     this.option = option
   }
 }

@@ -3,7 +3,7 @@
 export { createPinnedAxios, createPinning, pinAxios } from './axios/plugin.js'
 export type { Pinning } from './axios/plugin.js'
 export { createPinningAgent } from './pinning.js'
-export type { PinningOptions, PinningStatus } from './pinning.js'
+export type { AdapterRequest, PinningOptions, PinningStatus } from './pinning.js'
 export { fingerprintOf, pinOf } from './pin/spki.js'
 export type { PinSource } from './pin/spki.js'
 export type { HostPolicy, PinningMode } from './policy/policy.js'

@@ -1,6 +1,6 @@
 import type * as https from 'node:https'
 import { describeType } from './pin/pin.js'
-import { readOptions } from './policy/options.js'
+import { readFunction, readOptions } from './policy/options.js'
 import { PolicySet } from './policy/policy-set.js'
 import type { PolicyOptions, PolicySummary } from './policy/policy-set.js'
 import type { PinningMode } from './policy/policy.js'
@@ -15,6 +15,22 @@ export interface PinningOptions extends PolicyOptions, ReportOptions {
   tls?: TlsOptions
   /** Node's agent options for the pool: `keepAlive` (default `true`), `maxSockets`, `timeout`, … */
   agent?: PoolOptions
+  /**
+   * For test doubles and caches that put a function in the place of axios' adapter (axios-mock-adapter, hits of
+   * axios-cache-interceptor): called for every such request; `true` lets that function have it. Anything but `true` or
+   * `false`, a promise included, and an exception refuse the request, as `false` and leaving it out do (`ERR_PIN_BYPASS`).
+   *
+   * Dangerous: a connection that the function opens itself is not pinned, nor is one that it asks axios for with another
+   * config than it was given. Its config is sealed, so what it hands on to axios' own adapter is pinned as ever.
+   */
+  dangerAllowAdapter?(adapter: (config: never) => unknown, config: AdapterRequest): boolean
+}
+
+/** What `dangerAllowAdapter` is shown: the config of the request, as axios would hand it to the adapter. */
+export interface AdapterRequest {
+  readonly url?: string | undefined
+  readonly baseURL?: string | undefined
+  readonly method?: string | undefined
 }
 
 /** How a {@link PinningCore} is doing. JSON-safe. */
@@ -39,6 +55,7 @@ export class PinningCore {
   /** For `http:`; lets only hosts pass that need no pins. */
   readonly plainAgent: PlainAgent
   readonly reporter: Reporter
+  readonly dangerAllowAdapter: PinningOptions['dangerAllowAdapter']
   readonly #options: PinningOptions
   #policies: PolicySet
 
@@ -47,6 +64,7 @@ export class PinningCore {
     this.#options = readOptions(given, optionNames, 'options')
     this.#policies = new PolicySet(this.#options, 1)
     this.reporter = new Reporter(this.#options)
+    this.dangerAllowAdapter = readFunction(this.#options.dangerAllowAdapter, 'dangerAllowAdapter')
     const settings = { policies: () => this.#policies, reporter: this.reporter, tls: this.#options.tls, agent: this.#options.agent }
     this.agent = new PinningAgent(settings)
     this.plainAgent = new PlainAgent(settings)
@@ -81,13 +99,13 @@ export class PinningCore {
   }
 
   status(): PinningStatus {
-    const { mode, unpinnedHosts, revision, size, warnings } = this.#policies
+    const { mode, unpinnedHosts, revision, size } = this.#policies
     const expiries = [...this.#policies.policies()]
       .filter(({ expiresAt }) => Number.isFinite(expiresAt))
       .sort((a, b) => a.expiresAt - b.expiresAt)
       .slice(0, 100)
       .map(({ pattern, expiresAt }) => ({ pattern, expires: new Date(expiresAt).toISOString() }))
-    return { mode, unpinnedHosts, revision, hosts: size, expiries, warnings, counters: { ...this.reporter.counters } }
+    return { mode, unpinnedHosts, revision, hosts: size, expiries, warnings: this.#warnings(), counters: { ...this.reporter.counters } }
   }
 
   /** Closes the idle and the busy sockets of both agents. */
@@ -97,9 +115,14 @@ export class PinningCore {
     return Promise.resolve()
   }
 
+  #warnings(): string[] {
+    const { warnings } = this.#policies
+    return this.dangerAllowAdapter ? [...warnings, 'dangerAllowAdapter is set: what an allowed adapter opens itself is not pinned'] : [...warnings]
+  }
+
   #warn(): void {
-    const { mode, warnings } = this.#policies
-    for (const warning of warnings) this.reporter.warnOnce(`axios-ssl-pinning: ${warning}`)
+    const { mode } = this.#policies
+    for (const warning of this.#warnings()) this.reporter.warnOnce(`axios-ssl-pinning: ${warning}`)
     if (mode !== 'enforce') this.reporter.warnOnce(`axios-ssl-pinning: mode is '${mode}': peers that do not match the pins are not refused`)
   }
 }
@@ -114,7 +137,7 @@ export function createPinningAgent(options: PinningOptions): https.Agent {
   return new PinningCore(options).agent
 }
 
-const optionNames = ['allowedSHAFingerprints', 'pins', 'mode', 'unpinnedHosts', 'requireBackupPin', 'onValidCertificate', 'onBadCertificate', 'logger', 'tls', 'agent']
+const optionNames = ['allowedSHAFingerprints', 'pins', 'mode', 'unpinnedHosts', 'requireBackupPin', 'onValidCertificate', 'onBadCertificate', 'logger', 'tls', 'agent', 'dangerAllowAdapter']
 
 function hostAndPort(target: string | URL): { host: string; port: number } {
   const text = String(target)

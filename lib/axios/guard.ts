@@ -2,6 +2,7 @@ import { getProxyForUrl } from 'proxy-from-env'
 import { BypassError } from '../errors.js'
 import type { PinningCore } from '../pinning.js'
 import { RefusingAgent } from '../transport/agent.js'
+import { askForAdapter, sealFor } from './allowed-adapter.js'
 
 type Fields = Partial<Record<(typeof sealedFields)[number], unknown>>
 
@@ -43,19 +44,21 @@ function sealNow(config: Config, core: PinningCore, memory: Memory): void {
   if (!core.policies.modes.has('enforce') && !core.policies.modes.has('report-only')) return
   const given = readGiven(config, memory)
   const url = resolveUrl(config)
-  const bypass = findBypass(given, url, core)
+  const foreign = foreignAdapter(given.adapter)
+  const allowed = foreign === undefined ? undefined : askForAdapter(foreign, config, core)
+  const bypass = allowed instanceof BypassError ? allowed : findBypass(given, url, core)
   // Let go only where nothing at all is enforced: past the agent, a redirect could lead anywhere.
   if (bypass && !core.policies.modes.has('enforce')) {
     core.reporter.warnOnce(`axios-ssl-pinning: ${bypass.message} (let pass, report-only)`)
     return
   }
-  if (bypass) core.reporter.blocked(url?.hostname ?? '', Number(url?.port || 443), bypass)
   // A refusal is not thrown but given to axios as an agent that fails: so it becomes an AxiosError of the user's own copy
-  // of axios, and no interceptor can recover the request from before the seal.
-  const agents = bypass ? { http: new RefusingAgent(bypass, 'http:'), https: new RefusingAgent(bypass, 'https:') } : { http: core.plainAgent, https: core.agent }
+  // of axios, and no interceptor can recover the request from before the seal. An allowed adapter gets them too.
+  const onRefusal = (): void => core.reporter.blocked(url?.hostname ?? '', Number(url?.port || 443), bypass as BypassError)
+  const agents = bypass ? { http: new RefusingAgent(bypass, 'http:', onRefusal), https: new RefusingAgent(bypass, 'https:', onRefusal) } : { http: core.plainAgent, https: core.agent }
   memory.given = given
   memory.sealed = {
-    adapter: 'http',
+    adapter: typeof allowed === 'function' ? sealFor(allowed, sealedFields) : 'http',
     httpAgent: agents.http,
     httpsAgent: agents.https,
     proxy: false,
@@ -88,8 +91,8 @@ function ownOrTemplate(config: Config, field: string): unknown {
 }
 
 function findBypass(given: Fields, url: URL | undefined, core: PinningCore): BypassError | undefined {
-  const adapter = foreignAdapter(given.adapter)
-  if (adapter !== undefined) return new BypassError('adapter', `${adapter} opens its own connections; right would be axios' own 'http'`)
+  // An allowed adapter may ask axios again with the config of a refused request.
+  if (given.httpsAgent instanceof RefusingAgent) return given.httpsAgent.error as BypassError
   if (given.httpsAgent && given.httpsAgent !== core.agent) return new BypassError('httpsAgent', 'it is another agent than the pinned one; right would be to leave it out and use the options agent and tls of pinAxios')
   if (given.transport) return new BypassError('transport', 'it opens its own connections; right would be to leave it out')
   if (given.socketPath) return new BypassError('socketPath', 'a local socket has no TLS peer of that host; right would be to leave it out')
@@ -100,8 +103,8 @@ function findBypass(given: Fields, url: URL | undefined, core: PinningCore): Byp
   return undefined
 }
 
-/** `undefined` when axios' own http adapter would be chosen, or is the only one that can be. */
-function foreignAdapter(adapter: unknown): string | undefined {
+/** The one that axios would choose; `undefined` when that is its own http adapter, or can be no other. */
+function foreignAdapter(adapter: unknown): unknown {
   for (const each of Array.isArray(adapter) ? (adapter as unknown[]) : [adapter]) {
     if (each === undefined || each === null || each === false) continue
     // axios' own adapters carry their name; putting the name in its place selects the genuine one whoever says so.
@@ -109,7 +112,7 @@ function foreignAdapter(adapter: unknown): string | undefined {
     if (typeof name === 'string' && name.toLowerCase() === 'http') return undefined
     // In the default list, before http; the browser's adapter, which Node does not have.
     if (name === 'xhr' && Array.isArray(adapter)) continue
-    return typeof name === 'string' ? `'${name.slice(0, 30)}'` : 'a function'
+    return each
   }
   return undefined
 }
