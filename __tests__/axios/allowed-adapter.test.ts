@@ -218,7 +218,7 @@ test('report-only lets a function pass that is not allowed, and seals one that i
 describe('axios-mock-adapter', () => {
   test.each(['before', 'after'])('put on %s pinning: it answers what it knows and passes the rest through to pinned peers only', async (when) => {
     const api = axios.create()
-    const make = (): MockAdapter => new MockAdapter(api, { onNoMatch: 'passthrough' })
+    const make = (): MockAdapter => new MockAdapter(api as never, { onNoMatch: 'passthrough' })
     let mock = when === 'before' ? make() : undefined
     pin(api, { dangerAllowAdapter: (adapter) => adapter === api.defaults.adapter })
     mock ??= make()
@@ -240,13 +240,13 @@ describe('axios-mock-adapter', () => {
   test('without the option it is refused', async () => {
     const api = axios.create()
     pin(api)
-    new MockAdapter(api).onAny().reply(200)
+    new MockAdapter(api as never).onAny().reply(200)
     expect((await failure(api.get(genuine.url))).code).toBe('ERR_PIN_BYPASS')
   })
 })
 
 describe('axios-cache-interceptor', () => {
-  // As everybody calls it: the types of its ESM and CommonJS declarations differ in what they call an instance.
+  // The types of axios for ESM and for CommonJS are not assignable to each other; these packages see the latter.
   const setUp = (api: AxiosInstance): ReturnType<typeof setupCache> => setupCache(api as never)
   const isCached = (_adapter: unknown, config: CacheRequestConfig): boolean => typeof config.cache === 'object'
 
