@@ -7,6 +7,7 @@ export type { AdapterRequest, PinningOptions, PinningStatus } from './pinning.js
 export { fingerprintOf, pinOf } from './pin/spki.js'
 export type { PinSource } from './pin/spki.js'
 export type { HostPolicy, PinningMode } from './policy/policy.js'
+export type { ModeFunction, ModeOptions, ModeSource } from './policy/mode.js'
 export type { PolicyOptions, PolicySummary } from './policy/policy-set.js'
 export type { PinReport } from './report/report.js'
 export type { Counters, ReportOptions } from './report/reporter.js'

@@ -1,5 +1,7 @@
 import type * as https from 'node:https'
 import { describeType } from './pin/pin.js'
+import { ModeRule, describeMode } from './policy/mode.js'
+import type { ModeOptions, ModeSource } from './policy/mode.js'
 import { readFunction, readOptions } from './policy/options.js'
 import { PolicySet } from './policy/policy-set.js'
 import type { PolicyOptions, PolicySummary } from './policy/policy-set.js'
@@ -10,7 +12,7 @@ import { PinningAgent, PlainAgent } from './transport/agent.js'
 import type { PoolOptions, TlsOptions } from './transport/tls-options.js'
 
 /** Everything that can be said to `pinAxios`, `createPinnedAxios`, `createPinning` and `createPinningAgent`. */
-export interface PinningOptions extends PolicyOptions, ReportOptions {
+export interface PinningOptions extends Omit<PolicyOptions, 'mode'>, ModeOptions, ReportOptions {
   /** Node's TLS options for the connections: `ca`, `cert`, `key`, `minVersion`, … */
   tls?: TlsOptions
   /** Node's agent options for the pool: `keepAlive` (default `true`), `maxSockets`, `timeout`, … */
@@ -36,6 +38,8 @@ export interface AdapterRequest {
 /** How a {@link PinningCore} is doing. JSON-safe. */
 export interface PinningStatus {
   readonly mode: PinningMode
+  /** Who has decided the mode: nobody, the option, its function, or `AXIOS_SSL_PINNING_MODE`. */
+  readonly modeSource: ModeSource
   readonly unpinnedHosts: 'refuse' | 'allow'
   /** Rises with every update. */
   readonly revision: number
@@ -57,21 +61,26 @@ export class PinningCore {
   readonly reporter: Reporter
   readonly dangerAllowAdapter: PinningOptions['dangerAllowAdapter']
   readonly #options: PinningOptions
+  readonly #mode: ModeRule
   #policies: PolicySet
 
   /** @throws {PolicyInvalidError | PinInvalidError | TypeError} naming the option */
   constructor(given: PinningOptions) {
     this.#options = readOptions(given, optionNames, 'options')
-    this.#policies = new PolicySet(this.#options, 1)
     this.reporter = new Reporter(this.#options)
     this.dangerAllowAdapter = readFunction(this.#options.dangerAllowAdapter, 'dangerAllowAdapter')
-    const settings = { policies: () => this.#policies, reporter: this.reporter, tls: this.#options.tls, agent: this.#options.agent }
+    this.#mode = new ModeRule(this.#options, process.env, (text) => this.reporter.warnOnce(`axios-ssl-pinning: ${text}`))
+    this.#policies = new PolicySet({ ...this.#options, mode: this.#mode.now.mode }, 1)
+    const settings = { policies: () => this.policies, reporter: this.reporter, tls: this.#options.tls, agent: this.#options.agent }
     this.agent = new PinningAgent(settings)
     this.plainAgent = new PlainAgent(settings)
     this.#warn()
   }
 
+  /** In the mode that holds now. */
   get policies(): PolicySet {
+    const { mode } = this.#mode.now
+    if (mode !== this.#policies.mode) this.#swap(this.#policies.withMode(mode, this.#policies.revision + 1))
     return this.#policies
   }
 
@@ -85,27 +94,28 @@ export class PinningCore {
   update(pins: NonNullable<PolicyOptions['allowedSHAFingerprints'] | PolicyOptions['pins']>): void {
     if (typeof pins !== 'object' || pins === null) throw new TypeError(`update() takes an array of pins or an object of host patterns, not ${describeType(pins)}`)
     const { allowedSHAFingerprints: _, pins: __, ...rest } = this.#options
-    const next: PolicyOptions = Array.isArray(pins) ? { ...rest, allowedSHAFingerprints: pins as readonly string[] } : { ...rest, pins: pins as NonNullable<PolicyOptions['pins']> }
-    this.#policies = new PolicySet(next, this.#policies.revision + 1)
-    this.reporter.policyUpdated(this.#policies)
-    this.#warn()
+    const kept = { ...rest, mode: this.#mode.now.mode }
+    const next: PolicyOptions = Array.isArray(pins) ? { ...kept, allowedSHAFingerprints: pins as readonly string[] } : { ...kept, pins: pins as NonNullable<PolicyOptions['pins']> }
+    this.#swap(new PolicySet(next, this.#policies.revision + 1))
   }
 
   /** What would be asked of a host, or of a URL's host and port; `undefined` when it is unpinned. */
   policyFor(target: string | URL): PolicySummary | undefined {
     const { host, port } = hostAndPort(target)
-    const policy = this.#policies.find(host, port)
-    return policy && this.#policies.summarise(policy)
+    const { policies } = this
+    const policy = policies.find(host, port)
+    return policy && policies.summarise(policy)
   }
 
   status(): PinningStatus {
-    const { mode, unpinnedHosts, revision, size } = this.#policies
-    const expiries = [...this.#policies.policies()]
+    const { policies } = this
+    const { mode, unpinnedHosts, revision, size } = policies
+    const expiries = [...policies.policies()]
       .filter(({ expiresAt }) => Number.isFinite(expiresAt))
       .sort((a, b) => a.expiresAt - b.expiresAt)
       .slice(0, 100)
       .map(({ pattern, expiresAt }) => ({ pattern, expires: new Date(expiresAt).toISOString() }))
-    return { mode, unpinnedHosts, revision, hosts: size, expiries, warnings: this.#warnings(), counters: { ...this.reporter.counters } }
+    return { mode, modeSource: this.#mode.now.source, unpinnedHosts, revision, hosts: size, expiries, warnings: this.#warnings(), counters: { ...this.reporter.counters } }
   }
 
   /** Closes the idle and the busy sockets of both agents. */
@@ -115,15 +125,21 @@ export class PinningCore {
     return Promise.resolve()
   }
 
-  #warnings(): string[] {
-    const { warnings } = this.#policies
-    return this.dangerAllowAdapter ? [...warnings, 'dangerAllowAdapter is set: what an allowed adapter opens itself is not pinned'] : [...warnings]
+  #swap(next: PolicySet): void {
+    this.#policies = next
+    this.reporter.policyUpdated(next)
+    this.#warn()
   }
 
   #warn(): void {
-    const { mode } = this.#policies
+    this.reporter.notEnforced = describeMode(this.#mode.now)
     for (const warning of this.#warnings()) this.reporter.warnOnce(`axios-ssl-pinning: ${warning}`)
-    if (mode !== 'enforce') this.reporter.warnOnce(`axios-ssl-pinning: mode is '${mode}': peers that do not match the pins are not refused`)
+  }
+
+  #warnings(): string[] {
+    const mode = describeMode(this.#mode.now)
+    const adapter = this.dangerAllowAdapter && 'dangerAllowAdapter is set: what an allowed adapter opens itself is not pinned'
+    return [mode, ...this.#policies.warnings, adapter].filter((warning) => warning !== undefined)
   }
 }
 
@@ -137,7 +153,20 @@ export function createPinningAgent(options: PinningOptions): https.Agent {
   return new PinningCore(options).agent
 }
 
-const optionNames = ['allowedSHAFingerprints', 'pins', 'mode', 'unpinnedHosts', 'requireBackupPin', 'onValidCertificate', 'onBadCertificate', 'logger', 'tls', 'agent', 'dangerAllowAdapter']
+const optionNames = [
+  'allowedSHAFingerprints',
+  'pins',
+  'mode',
+  'dangerAllowModeFromEnvironment',
+  'unpinnedHosts',
+  'requireBackupPin',
+  'onValidCertificate',
+  'onBadCertificate',
+  'logger',
+  'tls',
+  'agent',
+  'dangerAllowAdapter'
+]
 
 function hostAndPort(target: string | URL): { host: string; port: number } {
   const text = String(target)

@@ -44,25 +44,35 @@ export class PolicySet {
   readonly size: number
   /** The modes that occur, overall or for a pattern. */
   readonly modes: ReadonlySet<PinningMode>
-  readonly #exact = new PatternTable()
-  readonly #one = new PatternTable()
-  readonly #any = new PatternTable()
+  readonly #exact: PatternTable
+  readonly #one: PatternTable
+  readonly #any: PatternTable
   readonly #everywhere: Policy | undefined
 
   /**
    * @param revision names this set in pool names and reports; rises with every update
+   * @param base a set whose policies are taken over, in place of any in the options
    * @throws {PolicyInvalidError | PinInvalidError | TypeError} naming the option
    */
-  constructor(given: PolicyOptions, readonly revision: number) {
+  constructor(given: PolicyOptions, readonly revision: number, base?: PolicySet) {
     if (typeof given !== 'object' || given === null) throw new TypeError(`options must be an object, not ${describeType(given)}`)
     const options = ownOptions(given)
+    this.#exact = base ? base.#exact : new PatternTable()
+    this.#one = base ? base.#one : new PatternTable()
+    this.#any = base ? base.#any : new PatternTable()
     this.mode = readChoice(options.mode, modes, 'enforce', 'mode')
     this.unpinnedHosts = readChoice(options.unpinnedHosts, ['refuse', 'allow'], 'refuse', 'unpinnedHosts')
-    if (options.allowedSHAFingerprints !== undefined) this.#everywhere = parsePolicy('allowedSHAFingerprints', readFingerprints(options.allowedSHAFingerprints), 'allowedSHAFingerprints')
-    this.size = this.#addPatterns(options.pins)
+    if (base) this.#everywhere = base.#everywhere
+    else if (options.allowedSHAFingerprints !== undefined) this.#everywhere = parsePolicy('allowedSHAFingerprints', readFingerprints(options.allowedSHAFingerprints), 'allowedSHAFingerprints')
+    this.size = base ? base.size : this.#addPatterns(options.pins)
     if (this.size === 0 && this.#everywhere === undefined) throw new PolicyInvalidError('options', 'there are no pins; right would be allowedSHAFingerprints: ["AB:CD:…"] or pins: { "api.example.com": ["sha256/…"] }')
     this.modes = new Set([this.mode, ...[...this.policies()].map((policy) => this.modeOf(policy))])
-    this.warnings = this.#checkBackups(readBoolean(options.requireBackupPin, false, 'requireBackupPin'))
+    this.warnings = base ? base.warnings : [...this.#checkBackups(readBoolean(options.requireBackupPin, false, 'requireBackupPin')), ...this.#checkModes()]
+  }
+
+  /** The same policies under another overall mode, at no cost that grows with them. */
+  withMode(mode: PinningMode, revision: number): PolicySet {
+    return new PolicySet({ mode, unpinnedHosts: this.unpinnedHosts }, revision, this)
   }
 
   /**
@@ -158,11 +168,22 @@ export class PolicySet {
   #checkBackups(required: boolean): string[] {
     const single = [...this.policies()].filter((policy) => policy.pins.size < 2).map((policy) => policy.pattern)
     if (single.length === 0) return []
-    const shown = single.length > 3 ? `${single.slice(0, 3).join(', ')} and ${single.length - 3} more` : single.join(', ')
-    const text = `no backup pin for ${shown}: when that certificate or key is replaced, every request is refused until new pins arrive`
+    const text = `no backup pin for ${fewOf(single)}: when that certificate or key is replaced, every request is refused until new pins arrive`
     if (required) throw new PolicyInvalidError('requireBackupPin', `${text}; right would be a second pin, of a key kept offline`)
     return [text]
   }
+
+  /** Patterns that say themselves that they do not enforce. */
+  #checkModes(): string[] {
+    return (['report-only', 'off'] as const).flatMap((mode) => {
+      const patterns = [...this.policies()].filter((policy) => policy.mode === mode).map((policy) => policy.pattern)
+      return patterns.length === 0 ? [] : [`mode is '${mode}' for ${fewOf(patterns)}: their peers are not refused when they do not match the pins`]
+    })
+  }
+}
+
+function fewOf(patterns: readonly string[]): string {
+  return patterns.length > 3 ? `${patterns.slice(0, 3).join(', ')} and ${patterns.length - 3} more` : patterns.join(', ')
 }
 
 /** Host to policy, for patterns of one kind; the port, where a pattern has one, is part of the key. */

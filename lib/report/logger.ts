@@ -25,11 +25,16 @@ export function readLogger(value: unknown): PinningLogger | undefined {
   return value
 }
 
-/** Writes a line for every event. What fails in logging becomes a process warning. */
-export function writeLog(logger: PinningLogger, events: EventStream): void {
+/**
+ * Writes a line for every event. What fails in logging becomes a process warning.
+ * @param notEnforced said in every line, while there is something to say
+ */
+export function writeLog(logger: PinningLogger, events: EventStream, notEnforced: () => string | undefined): void {
   const write = (level: 'warn' | 'debug', details: () => object, message: string): void => {
     try {
-      if (level === 'warn' || logger.isLevelEnabled?.(level) !== false) logger[level](details(), message)
+      if (level === 'debug' && logger.isLevelEnabled?.(level) === false) return
+      const lowered = notEnforced()
+      logger[level](lowered === undefined ? details() : { ...details(), notEnforced: lowered }, message)
     } catch (error) {
       process.emitWarning(`axios-ssl-pinning: the logger failed: ${describeError(error)}`, { type: 'PinningWarning' })
     }

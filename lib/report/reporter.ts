@@ -31,12 +31,14 @@ export class Reporter {
   readonly counters: Counters = { accepted: 0, tolerated: 0, refused: 0, resumed: 0, blocked: 0 }
   /** Where the listeners inside the package subscribe. */
   readonly events = new EventStream()
+  /** Said in every log line: that the overall mode does not enforce. */
+  notEnforced: string | undefined
   readonly #warned = new Set<string>()
 
   /** @throws {PolicyInvalidError} for a callback that is no function or a logger that is none */
   constructor(options: ReportOptions) {
     const logger = readLogger(options.logger)
-    if (logger) writeLog(logger, this.events)
+    if (logger) writeLog(logger, this.events, () => this.notEnforced)
     this.#callBack(readFunction(options.onValidCertificate, 'onValidCertificate'), 'onValidCertificate')
     this.#callBack(readFunction(options.onBadCertificate, 'onBadCertificate'), 'onBadCertificate')
   }
