@@ -167,6 +167,39 @@ export class PolicyExpiredError extends PinningError {
   }
 }
 
+/** Why a signed pin set was refused; stable. */
+export type UpdateRejection =
+  | 'too-large'
+  | 'malformed' /** not a JWS over JSON, or not of the schema */
+  | 'duplicate-key' /** a JSON object names one key twice */
+  | 'too-deep' /** nested deeper than any set is */
+  | 'signature'
+  | 'unknown-key'
+  | 'algorithm' /** none, HMAC, or another one than the key is for */
+  | 'threshold' /** fewer trusted signatures than are asked for */
+  | 'rollback' /** a lower version than one seen before */
+  | 'other-content' /** a version seen before, with other content */
+  | 'expired'
+  | 'from-the-future'
+  | 'audience'
+  | 'too-many-hosts'
+  | 'source-not-covered' /** it has no pins for the host it is fetched from */
+  | 'signing-keys' /** too few signing keys would be left, or one cannot be used */
+  | 'pins' /** a host pattern or pin cannot be used */
+
+/** `ERR_PIN_UPDATE_REJECTED`: a signed pin set was refused, and the one before it is kept. */
+export class UpdateRejectedError extends PinningError {
+  readonly reason: UpdateRejection
+  /** The version that stays in force; `undefined` when the bootstrap pins do. */
+  readonly keptVersion: number | undefined
+
+  constructor(reason: UpdateRejection, why: string, keptVersion: number | undefined, options?: ErrorOptions) {
+    super('ERR_PIN_UPDATE_REJECTED', `The pin set was rejected: ${why}. ${keptVersion === undefined ? 'What was in force stays' : `Version ${keptVersion} is kept`}.`, options)
+    this.reason = reason
+    this.keptVersion = keptVersion
+  }
+}
+
 /** `true` for a {@link PinningError} of this or another copy of the package. */
 export function isPinningError(value: unknown): value is PinningError {
   try {

@@ -1,0 +1,34 @@
+/**
+ * Where the last good set outlives the process. What is loaded is verified again from the trusted keys on, so a store
+ * can lose a set but not forge one. What it must hold is {@link PinSetState.version}: it is the rollback protection.
+ *
+ * There are `fileStore` and `memoryStore` (the default); an object with these members is one as well.
+ */
+export interface PinSetStore {
+  /** For `status()` and reports, for example a folder. */
+  readonly name: string
+  /**
+   * `undefined` when nothing was ever saved. Where a set was saved but is damaged, its version and hash all the same (with
+   * `text` undefined), and where even these are lost, a rejection: never `undefined`.
+   */
+  load(): Promise<PinSetState | undefined>
+  /**
+   * Saves durably, all or nothing. Other processes may save at the same time: what is stored never goes down to a lower
+   * version. A rejection is reported; the set is in force in this process all the same.
+   */
+  save(state: PinSetState): Promise<void>
+  /** Called once, by the instance that was given the store. */
+  close?(): void | Promise<void>
+}
+
+/** JSON-safe. */
+export interface PinSetState {
+  /** The highest version ever accepted; no lower one is, ever. */
+  readonly version: number
+  /** SHA-256 of that version's payload, base64url: the same version with other content is refused. */
+  readonly hash: string
+  /** The signed set itself, as it was fetched; `undefined` when it is damaged. */
+  readonly text: string | undefined
+  /** Earlier signed sets that changed the signing keys, oldest first: they lead from the keys in the code to today's. */
+  readonly links: readonly string[]
+}
