@@ -1,8 +1,10 @@
-import { createReadStream } from 'node:fs'
-import { stat } from 'node:fs/promises'
+import { constants, createReadStream } from 'node:fs'
+import { open } from 'node:fs/promises'
+import type { FileHandle } from 'node:fs/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { CommandError, exitCode } from './exit.js'
-import type { Terminal } from './output.js'
 import { showText } from './format.js'
+import type { Terminal } from './output.js'
 
 /** More than any certificate, key store or pins file; a larger file is a mistake. */
 export const maxInputBytes = 10_000_000
@@ -10,33 +12,75 @@ export const maxInputBytes = 10_000_000
 /**
  * Reads a whole file that a user named, `-` being standard input.
  *
- * @throws {CommandError} exit code 64 when it cannot be read, is empty, or larger than {@link maxInputBytes}
+ * @throws {CommandError} exit code 64 when it cannot be read, is empty, larger than {@link maxInputBytes}, or a pipe that
+ *   brings nothing for a minute
  */
 export async function readInput(path: string, terminal: Pick<Terminal, 'stdin'>): Promise<Buffer> {
   const name = path === '-' ? 'standard input' : showText(path)
-  const bytes = path === '-' ? await collect(terminal.stdin, name) : await readFile(path, name)
+  const bytes = path === '-' ? await collect(idleEnds(terminal.stdin, name), name) : await readFile(path, name)
   if (bytes.length === 0) throw unusable(`${name} is empty`)
   return bytes
 }
 
 async function readFile(path: string, name: string): Promise<Buffer> {
+  let handle: FileHandle | undefined
   try {
-    const stats = await stat(path)
+    // Not waiting for a writer: opening a pipe that has none would block a thread of the pool, and with it the exit.
+    handle = await open(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0))
+    const stats = await handle.stat()
     if (stats.isDirectory()) throw unusable(`${name} is a directory; right would be a file`)
     if (stats.isFile() && stats.size > maxInputBytes) throw tooLarge(name, `${(stats.size / 1_000_000).toFixed(1)} MB`)
-    return await collect(createReadStream(path), name)
+    return await collect(stats.isFIFO() ? readPipe(handle, name) : createReadStream('', { fd: handle, autoClose: false }), name)
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
-    throw error instanceof CommandError ? error : new CommandError(`${name} cannot be read: ${reasons[code ?? ''] ?? (error as Error).message}`, exitCode.usage, code ?? 'ERR_USAGE', { cause: error })
+    throw error instanceof CommandError ? error : new CommandError(`${name} cannot be read: ${reasons[code ?? ''] ?? (error as Error).message}`, exitCode.usage, code ?? 'ERR_INPUT', { cause: error })
+  } finally {
+    await handle?.close()
   }
 }
 
 const reasons: Record<string, string> = { ENOENT: 'there is no such file', EACCES: 'permission denied', ENOTDIR: 'part of its path is not a directory', ELOOP: 'its symbolic links lead in a circle' }
 
-async function collect(stream: NodeJS.ReadableStream, name: string): Promise<Buffer> {
+const idleMs = 60_000
+const pollMs = 20
+
+/** A pipe between programs, `<(openssl …)` for one; before its writer has come it looks as if it had ended. */
+async function* readPipe(handle: FileHandle, name: string): AsyncIterable<Buffer> {
+  const chunk = Buffer.alloc(65_536)
+  let any = false
+  for (let waitedMs = 0; waitedMs < idleMs; waitedMs += pollMs) {
+    const { bytesRead } = await handle.read(chunk, 0, chunk.length, null).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EAGAIN') throw error
+      return { bytesRead: -1 }
+    })
+    if (bytesRead === 0 && any) return
+    if (bytesRead > 0) {
+      yield Buffer.from(chunk.subarray(0, bytesRead))
+      any = true
+      waitedMs = -pollMs
+    } else await sleep(pollMs)
+  }
+  throw idle(name)
+}
+
+/** Standard input that brings nothing for a minute ends; a person may take longer. */
+async function* idleEnds(stream: Terminal['stdin'], name: string): AsyncIterable<Buffer> {
+  if ((stream as { isTTY?: boolean }).isTTY) return yield* stream as AsyncIterable<Buffer>
+  const chunks = stream[Symbol.asyncIterator]()
+  for (;;) {
+    const wait = new AbortController()
+    const late = sleep(idleMs, undefined, { signal: wait.signal, ref: true }).then(() => Promise.reject(idle(name)))
+    late.catch(() => undefined)
+    const { done, value } = await Promise.race([chunks.next(), late]).finally(() => wait.abort())
+    if (done) return
+    yield Buffer.from(value)
+  }
+}
+
+async function collect(source: AsyncIterable<Buffer | string>, name: string): Promise<Buffer> {
   const chunks: Buffer[] = []
   let length = 0
-  for await (const chunk of stream) {
+  for await (const chunk of source) {
     const bytes = Buffer.from(chunk)
     length += bytes.length
     if (length > maxInputBytes) throw tooLarge(name, `more than ${maxInputBytes / 1_000_000} MB`)
@@ -47,6 +91,10 @@ async function collect(stream: NodeJS.ReadableStream, name: string): Promise<Buf
 
 function tooLarge(name: string, size: string): CommandError {
   return unusable(`${name} is too large (${size}); at most ${maxInputBytes / 1_000_000} MB are read`)
+}
+
+function idle(name: string): CommandError {
+  return unusable(`${name} brought nothing for ${idleMs / 1_000} seconds`)
 }
 
 function unusable(message: string): CommandError {
