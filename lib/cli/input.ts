@@ -49,8 +49,8 @@ async function* readPipe(handle: FileHandle, name: string): AsyncIterable<Buffer
   const chunk = Buffer.alloc(65_536)
   let any = false
   for (let waitedMs = 0; waitedMs < idleMs; waitedMs += pollMs) {
-    const { bytesRead } = await handle.read(chunk, 0, chunk.length, null).catch((error: NodeJS.ErrnoException) => {
-      if (error.code !== 'EAGAIN') throw error
+    const { bytesRead } = await handle.read(chunk, 0, chunk.length, null).catch((error: unknown) => {
+      if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error
       return { bytesRead: -1 }
     })
     if (bytesRead === 0 && any) return
@@ -64,16 +64,18 @@ async function* readPipe(handle: FileHandle, name: string): AsyncIterable<Buffer
 }
 
 /** Standard input that brings nothing for a minute ends; a person may take longer. */
-async function* idleEnds(stream: Terminal['stdin'], name: string): AsyncIterable<Buffer> {
-  if ((stream as { isTTY?: boolean }).isTTY) return yield* stream as AsyncIterable<Buffer>
+async function* idleEnds(stream: Terminal['stdin'], name: string): AsyncIterable<Buffer | string> {
   const chunks = stream[Symbol.asyncIterator]()
+  const patient = (stream as { isTTY?: boolean }).isTTY === true
   for (;;) {
     const wait = new AbortController()
-    const late = sleep(idleMs, undefined, { signal: wait.signal, ref: true }).then(() => Promise.reject(idle(name)))
+    const late = sleep(patient ? 2 ** 31 - 1 : idleMs, undefined, { signal: wait.signal }).then(() => {
+      throw idle(name)
+    })
     late.catch(() => undefined)
-    const { done, value } = await Promise.race([chunks.next(), late]).finally(() => wait.abort())
-    if (done) return
-    yield Buffer.from(value)
+    const next = await Promise.race([chunks.next(), late]).finally(() => wait.abort())
+    if (next.done) return
+    yield next.value
   }
 }
 

@@ -48,8 +48,8 @@ function openKeyStore(pfx: Buffer, passphrase: Buffer | undefined): X509Certific
   try {
     // Only read here, so neither a small key nor an old hash matters. The certificate that a context presents is shown
     // by its native half, on Node 20 to 26, undocumented; node:crypto has no reader for PKCS#12.
-    const context = createSecureContext({ pfx, ...(passphrase && { passphrase: passphrase.toString() }), ciphers: 'ALL@SECLEVEL=0' }) as unknown as { context: { getCertificate(): Buffer } }
-    return new X509Certificate(context.context.getCertificate())
+    const context = createSecureContext({ pfx, ...(passphrase && { passphrase: passphrase.toString() }), ciphers: 'ALL@SECLEVEL=0' }).context as { getCertificate(): Buffer }
+    return new X509Certificate(context.getCertificate())
   } catch (cause) {
     throw new PinInvalidError('(a key store)', explainKeyStore((cause as Error).message, passphrase !== undefined), { cause })
   }
