@@ -29,12 +29,45 @@ export interface CertificateSummary {
   readonly pin: string | undefined
 }
 
+/** Why a peer was probably refused. A help for people: it is made after the decision and never part of it. */
+export interface Diagnosis {
+  readonly verdict: DiagnosisVerdict
+  /** How well the evidence fits this verdict and no other. */
+  readonly confidence: 'high' | 'medium' | 'low'
+  /** What was seen, in plain words. */
+  readonly evidence: readonly string[]
+  /** What to do. */
+  readonly advice: string
+  /** `intercepting-proxy` only: the product whose name the issuer bears. A name proves nothing. */
+  readonly product?: string
+  /** Where the certificate is probably the owner's own: the pins of its key and of itself, ready to paste. */
+  readonly newPins?: readonly string[]
+}
+
+export type DiagnosisVerdict =
+  | 'intercepting-proxy' /** a proxy, gateway or antivirus reads the traffic, with a certificate of its own */
+  | 'key-rotated' /** the owner has a new key */
+  | 'renewed-same-key' /** the owner has a new certificate of the same key: a key pin would have held */
+  | 'multi-certificate-host' /** the host has several certificates in service, and not all are pinned */
+  | 'wrong-host' /** another server has answered */
+  | 'captive-portal' /** the network wants a login first */
+  | 'expired' /** a certificate is out of date */
+  | 'clock-wrong' /** this machine's clock is */
+  | 'pins-stale' /** the pins are too old */
+  | 'rejected-key' /** a certificate or key that the policy rejects by name */
+  | 'chain-incomplete' /** intermediate certificates are missing */
+  | 'host-unpinned' /** no pins for this host */
+  | 'bypass' /** an option would leave the pinned agent */
+  | 'unknown'
+
 /**
  * The base class. `instanceof` works within one copy of this package; across copies (ESM and CommonJS in
  * one process) use {@link isPinningError} or `code`.
  */
 export class PinningError extends Error {
   readonly code: PinningErrorCode
+  /** Why, probably, and what to do; of refused peers and requests. Worked out when first read. Not enumerable. */
+  declare readonly diagnosis?: Diagnosis
 
   constructor(code: PinningErrorCode, message: string, options?: ErrorOptions) {
     super(message, options)
@@ -222,10 +255,32 @@ export function isPinningError(value: unknown): value is PinningError {
  * ```
  */
 export function findPinningError(err: unknown): PinningError | undefined {
+  return findBehind(err, isPinningError)
+}
+
+/**
+ * The {@link Diagnosis} of a refusal behind an error, or `undefined`; also where PKI itself refused the peer, which is no
+ * {@link PinningError}. Looks where {@link findPinningError} does. Never throws.
+ */
+export function findDiagnosis(err: unknown): Diagnosis | undefined {
+  return findBehind(err, isDiagnosed)?.diagnosis
+}
+
+function isDiagnosed(value: unknown): value is { diagnosis: Diagnosis } {
+  try {
+    const { diagnosis } = (typeof value === 'object' && value !== null ? value : {}) as { diagnosis?: { verdict?: unknown } }
+    return typeof diagnosis?.verdict === 'string'
+  } catch {
+    return false
+  }
+}
+
+/** The first that matches: the error, along `cause`, into `errors`. */
+function findBehind<T>(err: unknown, matches: (value: unknown) => value is T): T | undefined {
   const seen = new Set<unknown>()
   const queue: unknown[] = [err]
   for (const value of queue) {
-    if (isPinningError(value)) return value
+    if (matches(value)) return value
     if (typeof value !== 'object' || value === null || seen.has(value) || seen.size >= searchLimit) continue
     seen.add(value)
     queue.push(...causesOf(value))

@@ -24,7 +24,8 @@ export {
   PinningError,
   PolicyExpiredError,
   PolicyInvalidError,
+  findDiagnosis,
   findPinningError,
   isPinningError
 } from './errors.js'
-export type { CertificateSummary, PeerFacts, PinningErrorCode } from './errors.js'
+export type { CertificateSummary, Diagnosis, DiagnosisVerdict, PeerFacts, PinningErrorCode } from './errors.js'

@@ -1,5 +1,6 @@
 import { channel } from 'node:diagnostics_channel'
 import type { Channel } from 'node:diagnostics_channel'
+import type { Diagnosis } from '../errors.js'
 import { resultOf } from '../verify/verify.js'
 import type { PinResult } from '../verify/verify.js'
 import { PinReport } from './report.js'
@@ -60,13 +61,14 @@ export class ConnectionEvent {
   readonly result: PinResult
   #report: PinReport | undefined
 
-  constructor(readonly verdict: Verdict) {
+  /** @param diagnose of what was not accepted; asked when the report's diagnosis is first read */
+  constructor(readonly verdict: Verdict, readonly diagnose?: () => Diagnosis) {
     this.decision = verdict.peer?.decision ?? 'refused'
     this.result = verdict.peer?.result ?? resultOf(verdict.error)
   }
 
   get report(): PinReport {
-    return (this.#report ??= new PinReport(this.verdict))
+    return (this.#report ??= new PinReport(this.verdict, this.diagnose))
   }
 }
 

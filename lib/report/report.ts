@@ -1,13 +1,16 @@
 import type { X509Certificate } from 'node:crypto'
 import { types } from 'node:util'
-import type { CertificateSummary } from '../errors.js'
+import { isPinningError } from '../errors.js'
+import type { CertificateSummary, Diagnosis } from '../errors.js'
 import type { PinningMode, Policy } from '../policy/policy.js'
 import type { PolicySet } from '../policy/policy-set.js'
+import type { TrustAnchors } from '../verify/anchors.js'
 import { servedAfter } from '../verify/chain.js'
 import { summarise } from '../verify/records.js'
 import type { PeerRecord } from '../verify/records.js'
 import { resultOf } from '../verify/verify.js'
 import type { PinMatch, PinnedPeer, PinResult } from '../verify/verify.js'
+import { formatDiagnosis } from './diagnosis.js'
 
 /** One connection's verdict, as the transport saw it. */
 export interface Verdict {
@@ -25,7 +28,13 @@ export interface Verdict {
   readonly cipher: string | undefined
   readonly resumed: boolean
   readonly durationMs: number
+  /** How much of that was verification: reading the certificate, chain, pins. */
+  readonly verificationMs?: number
   readonly time: Date
+  /** The name the certificate must bear, where it is not the host. */
+  readonly serverName?: string
+  /** All trust anchors, whatever the pins were looked for in. */
+  readonly anchors?: TrustAnchors
 }
 
 /**
@@ -56,18 +65,23 @@ export class PinReport {
   readonly resumed: boolean
   /** From opening the connection to the verdict, in milliseconds. */
   readonly durationMs: number
+  /** How much of that was verification: reading the certificate, the chain, the pins. */
+  readonly verificationMs: number | undefined
   /** Why not, when refused or tolerated. The error itself is what the request rejects with. */
   readonly error: { readonly code: string | undefined; readonly message: string } | undefined
   readonly #verdict: Verdict
+  readonly #diagnose: (() => Diagnosis) | undefined
   #leaf: CertificateSummary | undefined
   #served: readonly CertificateSummary[] | undefined
   #chain: readonly CertificateSummary[] | undefined
 
-  constructor(verdict: Verdict) {
+  /** @param diagnose asked when the diagnosis is first read */
+  constructor(verdict: Verdict, diagnose?: () => Diagnosis) {
     const { peer, policies, policy } = verdict
     const match: PinMatch | undefined = peer?.match
     const error = verdict.error ?? peer?.error
     this.#verdict = verdict
+    this.#diagnose = diagnose
     this.time = verdict.time
     this.host = verdict.host
     this.port = verdict.port
@@ -82,7 +96,8 @@ export class PinReport {
     this.cipher = verdict.cipher
     this.resumed = verdict.resumed
     this.durationMs = verdict.durationMs
-    this.error = error && { code: codeOf(error), message: error.message }
+    this.verificationMs = verdict.verificationMs
+    this.error = error && { code: codeOf(error), message: plainMessages.get(error) ?? error.message }
   }
 
   /** The leaf certificate; `undefined` when none was read. */
@@ -107,8 +122,25 @@ export class PinReport {
     return [...(this.#verdict.policy?.pins.keys() ?? [])]
   }
 
+  /** Why, probably, and what to do; of what was refused or tolerated. Worked out when first read. */
+  get diagnosis(): Diagnosis | undefined {
+    return this.#diagnose?.()
+  }
+
+  /** The certificates that the server sent, leaf first, as PEM. */
+  get servedPem(): readonly string[] {
+    const leaf = this.#verdict.leaf
+    return leaf ? [leaf, ...servedAfter(leaf)].map(String) : []
+  }
+
+  /** The verified chain as PEM. */
+  get chainPem(): readonly string[] {
+    return (this.#verdict.record?.knownChain?.certificates ?? []).map(String)
+  }
+
   toJSON(): Record<string, unknown> {
-    return { ...(this as object), leaf: this.leaf, served: this.served, chain: this.chain, knownPins: this.knownPins }
+    const { diagnosis } = this
+    return { ...(this as object), ...(diagnosis && { diagnosis }), leaf: this.leaf, served: this.served, chain: this.chain, knownPins: this.knownPins }
   }
 
   toString(): string {
@@ -116,9 +148,27 @@ export class PinReport {
     const how = [this.tlsVersion, this.resumed ? 'resumed' : undefined, this.policy && `policy ${this.policy}`].filter(Boolean).join(', ')
     const text = { accepted: `Accepted ${where}`, tolerated: `Tolerated ${where} (report-only)`, refused: `Refused ${where}` }[this.decision]
     const because = this.error ? `: ${this.error.message}` : this.matchedPin ? `: ${this.matchedPin} matched${this.matchedDepth === undefined ? '' : ` at depth ${this.matchedDepth}`}` : `: ${this.result}`
-    return `${text}${because}${how ? ` [${how}]` : ''}`
+    const { diagnosis } = this
+    return `${text}${because}${how ? ` [${how}]` : ''}${diagnosis ? `\n  diagnosis: ${formatDiagnosis(diagnosis)}` : ''}`
   }
 }
+
+/**
+ * Gives an error its diagnosis, as a property that is not enumerable, worked out when first read; and lets the message of
+ * a pinning error end with it. Node's own errors keep their message.
+ */
+export function attachDiagnosis(error: Error, diagnose: () => Diagnosis): void {
+  if (!Object.isExtensible(error) || plainMessages.has(error)) return
+  const { message } = error
+  plainMessages.set(error, message)
+  Object.defineProperty(error, 'diagnosis', { configurable: true, get: diagnose })
+  if (!isPinningError(error)) return
+  const describe = (): string => `${message}\n  diagnosis: ${formatDiagnosis(diagnose())}`
+  Object.defineProperty(error, 'message', { configurable: true, get: describe, set: (value: string) => Object.defineProperty(error, 'message', { configurable: true, writable: true, value }) })
+}
+
+/** What the message of a diagnosed error was before. */
+const plainMessages = new WeakMap<Error, string>()
 
 function codeOf(error: Error): string | undefined {
   const { code } = error as { code?: unknown }

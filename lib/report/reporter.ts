@@ -1,9 +1,15 @@
+import type { Diagnosis } from '../errors.js'
 import { readFunction } from '../policy/options.js'
 import type { PolicySet } from '../policy/policy-set.js'
+import { diagnose } from './diagnosis.js'
+import type { PinSetState } from './diagnosis.js'
 import { ConnectionEvent, EventStream, describeError } from './events.js'
+import { PeerHistory } from './history.js'
 import { readLogger, writeLog } from './logger.js'
 import type { PinningLogger } from './logger.js'
+import { attachDiagnosis } from './report.js'
 import type { PinReport, Verdict } from './report.js'
+import { ServerClock } from './server-clock.js'
 
 /** Whom to tell. */
 export interface ReportOptions {
@@ -33,6 +39,12 @@ export class Reporter {
   readonly events = new EventStream()
   /** Said in every log line: that the overall mode does not enforce. */
   notEnforced: string | undefined
+  /** What accepted connections have shown; for comparison only. */
+  readonly history = new PeerHistory()
+  /** The time by the answers of accepted peers; for comparison only. */
+  readonly clock = new ServerClock()
+  /** How old the pins are, where their source knows. */
+  pinSet: (() => PinSetState | undefined) | undefined
   readonly #warned = new Set<string>()
 
   /** @throws {PolicyInvalidError} for a callback that is no function or a logger that is none */
@@ -49,13 +61,18 @@ export class Reporter {
     const decision = peer?.decision ?? 'refused'
     this.counters[decision]++
     if (peer && verdict.resumed) this.counters.resumed++
+    const why = decision === 'accepted' ? undefined : this.#diagnosisOf(verdict)
+    this.#remember(verdict)
+    if (why && verdict.error) attachDiagnosis(verdict.error, why)
     const kind = `connection:${decision}` as const
-    if (this.events.hears(kind)) this.events.emit(kind, new ConnectionEvent(verdict))
+    if (this.events.hears(kind)) this.events.emit(kind, new ConnectionEvent(verdict, why))
   }
 
   /** A request or connection that was refused before anything was opened. */
   blocked(host: string, port: number, error: Error & { code?: string }): void {
     this.counters.blocked++
+    const now = Date.now()
+    attachDiagnosis(error, once(() => diagnose({ host, port, error, policy: undefined, leaf: undefined, record: undefined, anchors: undefined, earlier: undefined, pinSet: undefined, now, serverNow: undefined })))
     if (this.events.hears('request:blocked')) this.events.emit('request:blocked', { time: new Date(), host, port, error })
   }
 
@@ -69,6 +86,25 @@ export class Reporter {
     this.#warned.add(message)
     process.emitWarning(message, { type: 'PinningWarning' })
     if (this.events.hears('warning')) this.events.emit('warning', { time: new Date(), message })
+  }
+
+  /** What is compared is what was known at this moment; it is compared when somebody asks. */
+  #diagnosisOf({ host, port, serverName, policy, peer, error, leaf, record, anchors, time }: Verdict): () => Diagnosis {
+    const facts = { host: serverName ?? host, port, error: error ?? peer?.error ?? new Error('refused'), policy, leaf, record, anchors: anchors ?? record?.anchors, earlier: this.history.find(host, port), pinSet: this.#pinSet(), now: time.getTime(), serverNow: this.clock.now() }
+    return once(() => diagnose(facts))
+  }
+
+  #pinSet(): PinSetState | undefined {
+    try {
+      return this.pinSet?.()
+    } catch {
+      return undefined
+    }
+  }
+
+  #remember({ host, port, peer, leaf, time }: Verdict): void {
+    if (peer?.result === 'pinned') this.history.accept(host, port, peer.record, time.getTime())
+    else if (leaf && peer?.decision !== 'accepted') this.history.refuse(host, port, leaf.fingerprint256, time.getTime())
   }
 
   #callBack(callback: ((report: PinReport) => unknown) | undefined, name: 'onValidCertificate' | 'onBadCertificate'): void {
@@ -95,4 +131,9 @@ function call(callback: (report: PinReport) => unknown, report: PinReport, name:
 
 function isThenable(value: unknown): value is PromiseLike<unknown> {
   return typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function'
+}
+
+function once<T>(make: () => T): () => T {
+  let made: { value: T } | undefined
+  return () => (made ??= { value: make() }).value
 }

@@ -11,6 +11,7 @@ import type { PinnedPeer } from '../verify/verify.js'
 import { connectPinned } from './connect.js'
 import type { Connector } from './connect.js'
 import { holdWrites } from './gate.js'
+import { watchResponses } from './responses.js'
 import { Sessions } from './sessions.js'
 import { perRequestTlsOptions, readPoolOptions, readTlsOptions } from './tls-options.js'
 import type { PoolOptions, TlsOptions } from './tls-options.js'
@@ -64,6 +65,10 @@ export class PinningAgent extends https.Agent {
       },
       now: settings.now ?? Date.now
     }
+    const { clock } = settings.reporter
+    watchResponses(this, (response, request) => {
+      if (clock.isDue && this.#proofs.get(response.socket)?.peer.result === 'pinned') clock.observe(request.host, response.headers.date)
+    })
     // Before Node's own listener hands a freed socket to a queued request or keeps it.
     this.prependListener('free', (socket: Duplex, options: NamedOptions) => {
       const proof = this.#proofs.get(socket)

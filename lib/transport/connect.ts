@@ -72,6 +72,7 @@ export function connectPinned(target: Target, connector: Connector): TLSSocket {
   let peer: PinnedPeer | undefined
   let refusal: Error | undefined
   let settled = false
+  let verificationMs = 0
 
   const socket = connect(connectionOptions(target, connector, trust.context(), offered?.session, !pinOnly, onServerIdentity))
   const gate = holdWrites(socket)
@@ -104,6 +105,7 @@ export function connectPinned(target: Target, connector: Connector): TLSSocket {
 
   /** Node calls this for full handshakes whose chain OpenSSL accepted, and destroys the socket with what it returns. */
   function onServerIdentity(serverName: string): Error | undefined {
+    const from = performance.now()
     try {
       const seen = readLeaf()
       if (seen === undefined) return (refusal = new Error('the server sent no certificate'))
@@ -113,12 +115,16 @@ export function connectPinned(target: Target, connector: Connector): TLSSocket {
       return undefined
     } catch (error) {
       return (refusal = asError(error))
+    } finally {
+      verificationMs += performance.now() - from
     }
   }
 
   function onSecureConnect(): void {
+    const from = performance.now()
     try {
       peer ??= verifyUnasked()
+      verificationMs += performance.now() - from
       settle()
       connector.onVerified(socket, peer)
       gate.open(peer)
@@ -204,7 +210,10 @@ export function connectPinned(target: Target, connector: Connector): TLSSocket {
         cipher: socket.getCipher()?.name,
         resumed: socket.isSessionReused(),
         durationMs: performance.now() - started,
-        time: new Date(connector.now())
+        verificationMs,
+        time: new Date(connector.now()),
+        serverName: target.servername || host,
+        anchors
       })
     } catch (failure) {
       process.emitWarning(`axios-ssl-pinning: a connection could not be reported: ${String(failure)}`, { type: 'PinningWarning' })

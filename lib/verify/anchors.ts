@@ -10,6 +10,8 @@ export type CertificateAuthorities = string | Buffer | ReadonlyArray<string | Bu
 
 /** The certificates that a verified chain may end at: the same ones that OpenSSL is given. */
 export class TrustAnchors {
+  /** They are the user's own choice, the `ca` option. */
+  readonly given: boolean
   readonly #read: () => X509Certificate[]
   #certificates: readonly X509Certificate[] | undefined
   #bySubject: Map<string, X509Certificate[]> | undefined
@@ -24,6 +26,7 @@ export class TrustAnchors {
    * @throws {PolicyInvalidError} for a `ca` without a certificate in it
    */
   constructor(ca: CertificateAuthorities | undefined, readonly partial: boolean) {
+    this.given = ca !== undefined
     if (ca === undefined) {
       this.#read = readDefaultAnchors
       return

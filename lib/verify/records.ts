@@ -76,7 +76,7 @@ export function summarise(certificate: X509Certificate): CertificateSummary {
 }
 
 /** Node prints a name least specific part first, one part a line. */
-function oneLine(name: string | undefined): string {
+export function oneLine(name: string | undefined): string {
   return (name ?? '').split('\n').reverse().join(', ')
 }
 
