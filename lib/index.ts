@@ -15,6 +15,12 @@ export type { PinningLogger } from './report/logger.js'
 export type { PinMatch, PinResult } from './verify/verify.js'
 export type { CertificateAuthorities } from './verify/anchors.js'
 export type { PoolOptions, TlsOptions } from './transport/tls-options.js'
+export { fileSource } from './update/file-source.js'
+export { fileStore } from './update/file-store.js'
+export type { PathWatchOptions } from './update/path-watcher.js'
+export { redisSource } from './update/redis-source.js'
+export type { RedisClient, RedisSourceOptions } from './update/redis-source.js'
+export { memoryStore } from './update/store.js'
 export {
   BypassError,
   ChainUnverifiedError,

@@ -32,3 +32,16 @@ export interface PinSetState {
   /** Earlier signed sets that changed the signing keys, oldest first: they lead from the keys in the code to today's. */
   readonly links: readonly string[]
 }
+
+/** Forgets with the process: after a restart the bootstrap pins count, and any version. The default. */
+export function memoryStore(): PinSetStore {
+  let kept: PinSetState | undefined
+  return {
+    name: 'memory',
+    load: () => Promise.resolve(kept),
+    save: (state) => {
+      if (kept === undefined || state.version >= kept.version) kept = state
+      return Promise.resolve()
+    }
+  }
+}

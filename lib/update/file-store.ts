@@ -1,0 +1,220 @@
+import { createHash, randomBytes } from 'node:crypto'
+import { constants } from 'node:fs'
+import { mkdir, open, readdir, rename, stat, unlink } from 'node:fs/promises'
+import type { FileHandle } from 'node:fs/promises'
+import { join, resolve } from 'node:path'
+import { PolicyInvalidError } from '../errors.js'
+import { describeType } from '../pin/pin.js'
+import type { PinSetState, PinSetStore } from './store.js'
+
+/**
+ * Keeps the last good set in a folder, across restarts, power cuts and several processes at once.
+ *
+ * Every save is a new file (mode 0600) that is complete, flushed and only then given its name, which carries the version
+ * and the hash. Nothing is ever overwritten, and a file is removed only when one of a higher version is there: so no order
+ * of writes, kills and readers lowers the highest version, and no lock is needed. A file whose content does not fit its name
+ * is renamed to `….damaged` and its content never used; its version still counts.
+ *
+ * What it does not do: withstand somebody who may write to the folder, and so remove it whole. Give every instance that
+ * follows another signed set a folder of its own; processes that follow the same one may share it, on a local file system.
+ *
+ * @param folder made with mode 0700 when it is missing. A folder that everybody may write to is refused.
+ * @throws {PolicyInvalidError} when `folder` is no path
+ */
+export function fileStore(folder: string): PinSetStore {
+  if (typeof folder !== 'string' || folder === '' || folder.includes('\0')) throw new PolicyInvalidError('fileStore', `the folder must be a path, not ${typeof folder === 'string' ? JSON.stringify(folder) : describeType(folder)}`)
+  return new FileStore(resolve(folder))
+}
+
+class FileStore implements PinSetStore {
+  readonly name: string
+  readonly #folder: string
+
+  constructor(folder: string) {
+    this.name = `file ${folder}`
+    this.#folder = folder
+  }
+
+  load(): Promise<PinSetState | undefined> {
+    return again(() => this.#load())
+  }
+
+  async save(state: PinSetState): Promise<void> {
+    const content = Buffer.from(JSON.stringify(contentOf(state)))
+    if (content.length > maxBytes) throw new Error(`the signed set and the links to its keys take ${content.length} bytes; at most ${maxBytes} are stored`)
+    await mkdir(this.#folder, { recursive: true, mode: 0o700 })
+    await again(() => this.#save(state, content))
+  }
+
+  async #save(state: PinSetState, content: Buffer): Promise<void> {
+    const entries = await this.#list()
+    const [highest] = entries
+    if (highest && highest.version > state.version) return
+    const checksum = checksumOf(content)
+    const known = entries.find((each) => each.version === state.version && each.checksum === checksum && !each.damaged)
+    if (!known || (await this.#read(known)) === undefined) await this.#write({ version: state.version, hash: state.hash, checksum }, content)
+    await this.#prune()
+  }
+
+  async #load(): Promise<PinSetState | undefined> {
+    const entries = await this.#list()
+    const [highest] = entries
+    if (!highest) return undefined
+    let found: { entry: Entry; state: PinSetState } | undefined
+    for (const entry of entries) {
+      const state = entry.damaged ? undefined : await this.#read(entry)
+      if (!state) continue
+      found = { entry, state }
+      break
+    }
+    if (found?.entry.version === highest.version) return found.state
+    // Its set is lost, and an older one is not taken instead; but how the signing keys came about is still true.
+    return { version: highest.version, hash: highest.hash, text: undefined, links: found?.state.links ?? [] }
+  }
+
+  /** The state in a file; `undefined` when it is damaged, and then it has been set aside. */
+  async #read(entry: Entry): Promise<PinSetState | undefined> {
+    const path = join(this.#folder, entry.file)
+    const content = await readRegular(path)
+    const state = content !== undefined && checksumOf(content) === entry.checksum ? parseContent(content) : undefined
+    if (state && state.version === entry.version && state.hash === entry.hash) return state
+    await rename(path, `${path}${damagedSuffix}`).catch(ignoreMissing)
+    return undefined
+  }
+
+  async #write(named: Pick<Entry, 'version' | 'hash' | 'checksum'>, content: Buffer): Promise<void> {
+    // The random part keeps the temporary files of two containers apart, whose processes have the same number.
+    const entry = { ...named, file: `${named.version}.${named.hash}.${named.checksum}.${randomBytes(8).toString('hex')}.json`, damaged: false }
+    if (!entryName.test(entry.file)) throw new TypeError(`version ${String(named.version)} with the hash ${JSON.stringify(named.hash)} is no state of a pin set`)
+    const { default: writeFileAtomic } = await import('write-file-atomic')
+    await writeFileAtomic(join(this.#folder, entry.file), content, { mode: 0o600, fsync: true })
+    await syncFolder(this.#folder)
+    // A disk that is nearly full takes a part of a write without an error.
+    if ((await this.#read(entry)) === undefined) throw new Error(`what was written to ${this.#folder} is not what is found there: is the disk full?`)
+  }
+
+  /** Removes what is older than a newer file that is there. What fails is left for the next time. */
+  async #prune(): Promise<void> {
+    const entries = await this.#list()
+    const whole = entries.filter((each) => !each.damaged)
+    const versions = [...new Set(whole.map((each) => each.version))].slice(0, versionsKept)
+    const oldest = versions.at(-1) ?? 0
+    const twins = whole.filter((each) => whole.some((other) => other.version === each.version && other.checksum === each.checksum && other.file < each.file))
+    const damaged = entries.filter((each) => each.damaged && each.version < (versions[0] ?? 0)).slice(versionsKept)
+    const stale = [...new Set([...whole.filter((each) => each.version < oldest), ...twins, ...damaged])].map((each) => each.file)
+    const abandoned = await this.#abandoned()
+    for (const file of [...stale, ...abandoned]) await unlink(join(this.#folder, file)).catch(() => undefined)
+  }
+
+  /** Temporary files of processes that were killed. */
+  async #abandoned(): Promise<string[]> {
+    const files: string[] = []
+    for (const file of await readdir(this.#folder)) {
+      if (!temporaryName.test(file)) continue
+      const stats = await stat(join(this.#folder, file)).catch(() => undefined)
+      if (stats && Date.now() - stats.mtimeMs > abandonedAfterMs) files.push(file)
+    }
+    return files
+  }
+
+  /** Highest version first; what is not named as our files are is none of our business. */
+  async #list(): Promise<Entry[]> {
+    const folder = await stat(this.#folder).catch(ignoreMissing)
+    if (!folder) return []
+    if (process.platform !== 'win32' && (folder.mode & 0o002) !== 0) {
+      throw new Error(`everybody may write to ${this.#folder}, and so undo what is stored there; right would be mode 0700, or a folder in it that does not exist yet`)
+    }
+    const entries = (await readdir(this.#folder)).flatMap((file) => {
+      const [, version, hash, checksum, damaged] = entryName.exec(file) ?? []
+      return version && hash && checksum && Number.isSafeInteger(Number(version)) ? [{ file, version: Number(version), hash, checksum, damaged: damaged !== undefined }] : []
+    })
+    return entries.sort((a, b) => b.version - a.version || (a.file < b.file ? -1 : 1))
+  }
+}
+
+interface Entry {
+  readonly file: string
+  readonly version: number
+  /** Of the set's payload: {@link PinSetState.hash}. */
+  readonly hash: string
+  /** SHA-256 of the file's content, hex. */
+  readonly checksum: string
+  readonly damaged: boolean
+}
+
+/** Starts again when another process has saved, and removed what was about to be read: there is something newer then. */
+async function again<T>(act: () => Promise<T>): Promise<T> {
+  for (let tries = 1; ; tries++) {
+    try {
+      return await act()
+    } catch (error) {
+      if (!(error instanceof RemovedMeanwhile) || tries === maxTries) throw error
+    }
+  }
+}
+
+class RemovedMeanwhile extends Error {}
+
+const damagedSuffix = '.damaged'
+const entryName = /^(\d{1,16})\.([\w-]{43})\.([0-9a-f]{64})\.[0-9a-f]{16}\.json(\.damaged)?$/
+const temporaryName = /^\d{1,16}\.[\w-]{43}\.[0-9a-f]{64}\.[0-9a-f]{16}\.json\.\d{1,10}$/
+
+// The newest is used; from the ones before, the links to the signing keys can be had should it be damaged.
+const versionsKept = 3
+const abandonedAfterMs = 3_600_000
+const maxBytes = 16 * 1024 * 1024
+const maxTries = 20
+
+/** `undefined` when it is no regular file, or longer than any of ours. */
+async function readRegular(path: string): Promise<Buffer | undefined> {
+  let handle: FileHandle
+  try {
+    // Neither a link to elsewhere, nor a pipe that would never end.
+    handle = await open(path, constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0) | (constants.O_NONBLOCK ?? 0))
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    if (code === 'ENOENT') throw new RemovedMeanwhile(`${path} was removed while it was to be read`, { cause: error })
+    if (code === 'ELOOP' || code === 'ENXIO') return undefined
+    throw error
+  }
+  try {
+    const stats = await handle.stat()
+    if (!stats.isFile() || stats.size > maxBytes) return undefined
+    const content = Buffer.alloc(stats.size)
+    for (let length = 0; length < content.length; ) {
+      const { bytesRead } = await handle.read(content, length, content.length - length, length)
+      if (bytesRead === 0) return undefined
+      length += bytesRead
+    }
+    return content
+  } finally {
+    await handle.close()
+  }
+}
+
+function parseContent(content: Buffer): PinSetState | undefined {
+  try {
+    return contentOf(JSON.parse(content.toString('utf8')) as PinSetState)
+  } catch {
+    return undefined
+  }
+}
+
+function contentOf({ version, hash, text, links }: PinSetState): PinSetState {
+  return { version, hash, text, links: [...links] }
+}
+
+function checksumOf(content: Buffer): string {
+  return createHash('sha256').update(content).digest('hex')
+}
+
+/** So that the new name survives a power cut before anything older is removed. Not every system can: Windows cannot. */
+async function syncFolder(path: string): Promise<void> {
+  const handle = await open(path, 'r').catch(() => undefined)
+  await handle?.sync().catch(() => undefined)
+  await handle?.close()
+}
+
+function ignoreMissing(error: unknown): undefined {
+  if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+}
