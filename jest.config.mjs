@@ -1,9 +1,17 @@
+import { axiosFolder, axiosMain } from './.ci/axios.mjs'
+
+const axios = axiosFolder()
+
 /** @type {import('jest').Config} */
 export default {
   testEnvironment: 'node',
   roots: ['<rootDir>/__tests__'],
   testMatch: ['**/*.test.ts'],
-  moduleNameMapper: { '^(\\.{1,2}/.*)\\.js$': '$1' },
+  moduleNameMapper: {
+    '^(\\.{1,2}/.*)\\.js$': '$1',
+    // For every package in the suite, not only for ours.
+    ...(axios && { '^axios$': axiosMain(axios) }),
+  },
   transform: {
     '^.+\\.ts$': ['ts-jest', { tsconfig: { module: 'commonjs', moduleResolution: 'bundler', target: 'es2022', esModuleInterop: true, isolatedModules: true, rootDir: '.', types: ['node', 'jest'], skipLibCheck: true } }],
   },

@@ -135,6 +135,16 @@ describe('what an error tells', () => {
 describe('findPinningError', () => {
   const error = new PinInvalidError('"x"', 'it is none')
 
+  test('finds one whose place on an error of axios 1.12.0 to 1.13.2 its own cause has taken', () => {
+    const cause = new Error('why')
+    const error = new BypassError('adapter', 'it does', { cause })
+    const flattened = Object.assign(new Error(error.message, { cause }), { code: error.code })
+    expect(findPinningError(flattened)).toBe(error)
+    expect(findPinningError(new Error('another that the same caused', { cause }))).toBeUndefined()
+    expect(new BypassError('adapter', 'it does', { cause: Object.freeze(new Error('why')) }).message).toContain('it does')
+    expect(Object.keys(cause)).toEqual([])
+  })
+
   test('finds the error itself, behind causes and within an AggregateError', () => {
     expect(findPinningError(error)).toBe(error)
     expect(findPinningError(new Error('outer', { cause: new Error('middle', { cause: error }) }))).toBe(error)

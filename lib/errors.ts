@@ -75,6 +75,9 @@ export class PinningError extends Error {
     this.code = code
     // Not enumerable: axios copies enumerable properties of the cause onto its own error.
     Object.defineProperty(this, brand, { value: true })
+    // axios 1.12.0 to 1.13.2 takes this error's cause for its own, and this error would be lost.
+    const { cause } = this as { cause?: unknown }
+    if (typeof cause === 'object' && cause !== null) Reflect.defineProperty(cause, effect, { value: this, configurable: true })
   }
 }
 
@@ -292,9 +295,19 @@ function findBehind<T>(err: unknown, matches: (value: unknown) => value is T): T
 function causesOf(error: object): unknown[] {
   try {
     const { cause, errors } = error as { cause?: unknown; errors?: unknown }
-    return [cause, ...(Array.isArray(errors) ? (errors as unknown[]).slice(0, searchLimit) : [])]
+    return [lostBetween(error, cause), cause, ...(Array.isArray(errors) ? (errors as unknown[]).slice(0, searchLimit) : [])]
   } catch {
     return []
+  }
+}
+
+/** The error that stood between these two, and whose message the first has taken over. */
+function lostBetween(error: object, cause: unknown): unknown {
+  try {
+    const lost = (cause as { [effect]?: Error } | undefined)?.[effect]
+    return lost?.message === (error as Error).message ? lost : undefined
+  } catch {
+    return undefined
   }
 }
 
@@ -302,6 +315,7 @@ const searchLimit = 100
 
 // Shared by every copy of the package in the process, so that one recognises the other's errors.
 const brand = Symbol.for('axios-ssl-pinning.PinningError')
+const effect: unique symbol = Symbol.for('axios-ssl-pinning.effect') as never
 
 function describeFacts(facts: PeerFacts): string {
   const lines = [

@@ -6,6 +6,7 @@ import * as https from 'node:https'
 import { join } from 'node:path'
 import { pinAxios } from '../../lib/index.js'
 import type { Pinning, PinningOptions } from '../../lib/index.js'
+import { axiosHas } from '../support/axios-version.js'
 import { createAuthority } from '../support/pki.js'
 import { startPlainServer, startServer } from '../support/servers.js'
 import type { PlainServer, TestServer } from '../support/servers.js'
@@ -94,8 +95,8 @@ describe.each(ways)('$option', ({ what, code, config }) => {
   })
 
   test.each(['before', 'after'])('set by an interceptor added %s pinning, in either order of interceptors', async (when) => {
-    for (const legacyInterceptorReqResOrdering of [true, false]) {
-      const api = axios.create({ transitional: { legacyInterceptorReqResOrdering } as never })
+    for (const legacyInterceptorReqResOrdering of axiosHas.interceptorOrder ? [true, false] : [undefined]) {
+      const api = axios.create(legacyInterceptorReqResOrdering === undefined ? {} : { transitional: { legacyInterceptorReqResOrdering } as never })
       const use = (): void => void api.interceptors.request.use((request) => ({ ...request, ...config() }) as InternalAxiosRequestConfig)
       if (when === 'before') use()
       pinnings.push(pinAxios(api, { allowedSHAFingerprints: [genuineLeaf.fingerprint, genuineLeaf.pin], tls: { ca } }))
@@ -153,7 +154,7 @@ test('a trailing dot, upper case or another spelling of the host misses no pins'
   const before = impostor.decryptedBytes
   const api = pinned({}, { allowedSHAFingerprints: undefined as never, pins: { localhost: [genuineLeaf.fingerprint, genuineLeaf.pin] }, unpinnedHosts: 'allow' })
   const lookup = (_host: string, _options: object, callback: (error: null, address: string, family: number) => void): void => callback(null, '127.0.0.1', 4)
-  for (const host of ['localhost.', 'LOCALHOST', 'LocalHost.']) expect(await codeOf(() => api.post(`https://${host}:${impostor.port}/`, 'secret', { lookup } as AxiosRequestConfig))).toBe('ERR_PIN_MISMATCH')
+  for (const host of axiosHas.lookup ? ['localhost.', 'LOCALHOST', 'LocalHost.'] : ['LOCALHOST', 'LocalHost']) expect(await codeOf(() => api.post(`https://${host}:${impostor.port}/`, 'secret', { lookup } as AxiosRequestConfig))).toBe('ERR_PIN_MISMATCH')
   expect(impostor.decryptedBytes).toBe(before)
 })
 
@@ -197,12 +198,14 @@ test('a transform cannot take the seal out', async () => {
 
 test('a polluted Object.prototype supplies nothing', async () => {
   const before = impostor.decryptedBytes
-  const polluted = { httpsAgent: agent, transport: leaky, adapter: directAdapter, proxy: proxyOf(), socketPath: '/nowhere', httpVersion: 2, beforeRedirect: () => undefined }
+  // Some versions of axios ask what they find there about their own options, and then refuse these themselves.
+  const adapter = (config: InternalAxiosRequestConfig | undefined): unknown => config?.url && directAdapter(config)
+  const polluted = { httpsAgent: agent, transport: leaky, adapter, proxy: proxyOf(), socketPath: '/nowhere', httpVersion: 2, beforeRedirect: () => undefined }
   for (const [name, value] of Object.entries(polluted)) {
     const api = pinned()
     Object.defineProperty(Object.prototype, name, { value, configurable: true, writable: true, enumerable: false })
     try {
-      expect(await codeOf(() => api.post(impostor.url, 'secret'))).toMatch(/^ERR_PIN_/)
+      expect(await codeOf(() => api.post(impostor.url, 'secret'))).toMatch(/^ERR_(PIN_|BAD_OPTION_VALUE$)/)
     } finally {
       delete (Object.prototype as Record<string, unknown>)[name]
     }
