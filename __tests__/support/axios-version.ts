@@ -1,7 +1,11 @@
 import axios from 'axios'
+import { join } from 'node:path'
 
 /** The axios under test: the installed one, or the one that AXIOS_VERSION names (`.ci/axios.mjs`). */
 export const axiosVersion = axios.VERSION
+
+/** Where it is, for processes that find packages by themselves. */
+export const axiosFolder = join(__dirname, '../..', process.env['AXIOS_VERSION'] ? `.cache/axios-${process.env['AXIOS_VERSION']}` : '.', 'node_modules/axios')
 
 /** Whether the axios under test is this version or a later one: `axiosIs('1.13')`. */
 export function axiosIs(atLeast: string): boolean {
