@@ -21,6 +21,8 @@ export type { PathWatchOptions } from './update/path-watcher.js'
 export { redisSource } from './update/redis-source.js'
 export type { RedisClient, RedisSourceOptions } from './update/redis-source.js'
 export { memoryStore } from './update/store.js'
+export type { ClientCertificateOptions, ClientCertificateStatus } from './transport/client-certificate.js'
+export type { KeyExchange } from './transport/key-exchange.js'
 export {
   BypassError,
   ChainUnverifiedError,

@@ -2,13 +2,14 @@ import type * as https from 'node:https'
 import { describeType } from './pin/pin.js'
 import { ModeRule, describeMode } from './policy/mode.js'
 import type { ModeOptions, ModeSource } from './policy/mode.js'
-import { readFunction, readOptions } from './policy/options.js'
+import { readDuration, readFunction, readOptions } from './policy/options.js'
 import { PolicySet } from './policy/policy-set.js'
 import type { PolicyOptions, PolicySummary } from './policy/policy-set.js'
 import type { PinningMode } from './policy/policy.js'
 import { Reporter } from './report/reporter.js'
 import type { Counters, ReportOptions } from './report/reporter.js'
 import { PinningAgent, PlainAgent } from './transport/agent.js'
+import type { ClientCertificateStatus } from './transport/client-certificate.js'
 import type { PoolOptions, TlsOptions } from './transport/tls-options.js'
 
 /** Everything that can be said to `pinAxios`, `createPinnedAxios`, `createPinning` and `createPinningAgent`. */
@@ -17,6 +18,11 @@ export interface PinningOptions extends Omit<PolicyOptions, 'mode'>, ModeOptions
   tls?: TlsOptions
   /** Node's agent options for the pool: `keepAlive` (default `true`), `maxSockets`, `timeout`, … */
   agent?: PoolOptions
+  /**
+   * How long a certificate that a host has shown may be relied on, in milliseconds: an older connection takes no new
+   * request, and no TLS session is resumed whose certificate was shown longer ago. Requests under way end. Default for ever.
+   */
+  maxConnectionAgeMs?: number
   /**
    * For test doubles and caches that put a function in the place of axios' adapter (axios-mock-adapter, hits of
    * axios-cache-interceptor): called for every such request; `true` lets that function have it. Anything but `true` or
@@ -41,10 +47,12 @@ export interface PinningStatus {
   /** Who has decided the mode: nobody, the option, its function, or `AXIOS_SSL_PINNING_MODE`. */
   readonly modeSource: ModeSource
   readonly unpinnedHosts: 'refuse' | 'allow'
-  /** Rises with every update. */
+  /** Rises with every change of what connections have to meet: pins, mode, client certificate. */
   readonly revision: number
   /** How many host patterns there are. */
   readonly hosts: number
+  /** The client certificate of `tls.clientCertificate`, where it is given. */
+  readonly clientCertificate?: ClientCertificateStatus
   /** The policies that expire, soonest first, at most 100. */
   readonly expiries: ReadonlyArray<{ readonly pattern: string; readonly expires: string }>
   /** What is allowed but unwise. */
@@ -55,7 +63,7 @@ export interface PinningStatus {
 /** One policy and the agents that enforce it. Wires the parts together and decides nothing itself. */
 export class PinningCore {
   /** For `https:`; every connection it makes is pinned. */
-  readonly agent: https.Agent
+  readonly agent: PinningAgent
   /** For `http:`; lets only hosts pass that need no pins. */
   readonly plainAgent: PlainAgent
   readonly reporter: Reporter
@@ -71,7 +79,16 @@ export class PinningCore {
     this.dangerAllowAdapter = readFunction(this.#options.dangerAllowAdapter, 'dangerAllowAdapter')
     this.#mode = new ModeRule(this.#options, process.env, (text) => this.reporter.warnOnce(`axios-ssl-pinning: ${text}`))
     this.#policies = new PolicySet({ ...this.#options, mode: this.#mode.now.mode }, 1)
-    const settings = { policies: () => this.policies, reporter: this.reporter, tls: this.#options.tls, agent: this.#options.agent }
+    const maxAgeMs = readDuration(this.#options.maxConnectionAgeMs, 'maxConnectionAgeMs')
+    const settings = {
+      policies: () => this.policies,
+      reporter: this.reporter,
+      tls: this.#options.tls,
+      agent: this.#options.agent,
+      ...(maxAgeMs !== undefined && { maxAgeMs: () => maxAgeMs }),
+      // Another revision: no connection and no session of the former certificate is used again.
+      onClientCertificate: () => void (this.#policies = this.#policies.withMode(this.#policies.mode, this.#policies.revision + 1))
+    }
     this.agent = new PinningAgent(settings)
     this.plainAgent = new PlainAgent(settings)
     this.#warn()
@@ -115,7 +132,8 @@ export class PinningCore {
       .sort((a, b) => a.expiresAt - b.expiresAt)
       .slice(0, 100)
       .map(({ pattern, expiresAt }) => ({ pattern, expires: new Date(expiresAt).toISOString() }))
-    return { mode, modeSource: this.#mode.now.source, unpinnedHosts, revision, hosts: size, expiries, warnings: this.#warnings(), counters: { ...this.reporter.counters } }
+    const { clientCertificate } = this.agent
+    return { mode, modeSource: this.#mode.now.source, unpinnedHosts, revision, hosts: size, ...(clientCertificate && { clientCertificate }), expiries, warnings: this.#warnings(), counters: { ...this.reporter.counters } }
   }
 
   /** Closes the idle and the busy sockets of both agents. */
@@ -165,6 +183,7 @@ const optionNames = [
   'logger',
   'tls',
   'agent',
+  'maxConnectionAgeMs',
   'dangerAllowAdapter'
 ]
 

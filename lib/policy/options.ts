@@ -44,6 +44,13 @@ export function readFunction<T>(value: T | undefined, option: string): T | undef
   return value
 }
 
+/** A duration in milliseconds. @throws {PolicyInvalidError} when the value is given and not a whole number from 1 on */
+export function readDuration(value: unknown, option: string): number | undefined {
+  if (value === undefined) return undefined
+  if (Number.isSafeInteger(value) && (value as number) >= 1) return value as number
+  throw new PolicyInvalidError(option, `must be milliseconds, a whole number from 1 on, not ${typeof value === 'number' ? value : describeType(value)}`)
+}
+
 /** @throws {PolicyInvalidError} when the value is not an array */
 export function readList(value: unknown, option: string): readonly unknown[] {
   if (value === undefined) return []

@@ -51,9 +51,9 @@ export function writeLog(logger: PinningLogger, events: EventStream, notEnforced
 
 /** The fields of a report that are worth a log line. No header, cookie, body, URL or key material: the report has none. */
 function describe(report: PinReport): object {
-  const { host, port, decision, result, mode, policy, policyRevision, matchedPin, tlsVersion, cipher, resumed, durationMs, error } = report
+  const { host, port, decision, result, mode, policy, policyRevision, matchedPin, tlsVersion, cipher, keyExchange, resumed, durationMs, error } = report
   const seen = report.decision === 'accepted' ? {} : { fingerprint: report.leaf?.fingerprint, pin: report.leaf?.pin, issuer: report.leaf?.issuer, knownPins: report.knownPins, diagnosis: report.diagnosis }
-  return { host, port, decision, result, mode, policy, policyRevision, matchedPin, tlsVersion, cipher, resumed, durationMs, code: error?.code, reason: error?.message, ...seen }
+  return { host, port, decision, result, mode, policy, policyRevision, matchedPin, tlsVersion, cipher, keyExchange, resumed, durationMs, code: error?.code, reason: error?.message, ...seen }
 }
 
 function isLogger(value: unknown): value is PinningLogger {

@@ -26,6 +26,7 @@ export interface Verdict {
   readonly leaf: X509Certificate | undefined
   readonly tlsVersion: string | undefined
   readonly cipher: string | undefined
+  readonly keyExchange?: string | undefined
   readonly resumed: boolean
   readonly durationMs: number
   /** How much of that was verification: reading the certificate, chain, pins. */
@@ -61,6 +62,11 @@ export class PinReport {
   readonly tlsVersion: string | undefined
   /** OpenSSL's name of the cipher suite. */
   readonly cipher: string | undefined
+  /**
+   * The group of the key exchange: `X25519MLKEM768`, `X25519`, …. `undefined` where Node does not tell (22 of all
+   * post-quantum groups), and where no keys were exchanged (a resumed TLS 1.2 session).
+   */
+  readonly keyExchange: string | undefined
   /** The TLS session was resumed: the peer was verified on the connection that made it. */
   readonly resumed: boolean
   /** From opening the connection to the verdict, in milliseconds. */
@@ -94,6 +100,7 @@ export class PinReport {
     this.matchedDepth = match?.depth
     this.tlsVersion = verdict.tlsVersion
     this.cipher = verdict.cipher
+    this.keyExchange = verdict.keyExchange
     this.resumed = verdict.resumed
     this.durationMs = verdict.durationMs
     this.verificationMs = verdict.verificationMs

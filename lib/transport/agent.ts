@@ -8,6 +8,8 @@ import type { PinningError } from '../errors.js'
 import type { PolicySet } from '../policy/policy-set.js'
 import type { Reporter } from '../report/reporter.js'
 import type { PinnedPeer } from '../verify/verify.js'
+import { ClientCertificateFiles } from './client-certificate.js'
+import type { ClientCertificateStatus } from './client-certificate.js'
 import { connectPinned } from './connect.js'
 import type { Connector } from './connect.js'
 import { holdWrites } from './gate.js'
@@ -22,6 +24,10 @@ export interface AgentSettings {
   readonly reporter: Reporter
   readonly tls: TlsOptions | undefined
   readonly agent: PoolOptions | undefined
+  /** How long a certificate that a host has shown may be relied on, in milliseconds; default for ever. */
+  readonly maxAgeMs?: (host: string, port: number) => number
+  /** Called when the files hold another client certificate: connections of the former are not to be used again. */
+  readonly onClientCertificate?: () => void
   /** Milliseconds since the epoch; default `Date.now`. */
   readonly now?: () => number
 }
@@ -32,6 +38,7 @@ export interface AgentSettings {
  */
 export class PinningAgent extends https.Agent {
   readonly #connector: Connector
+  readonly #clientCertificate: ClientCertificateFiles | undefined
   readonly #proofs = new WeakMap<object, Proof>()
   /** No proof ends before this moment; a lower bound, so that the common case is one comparison. */
   #goodUntil = Infinity
@@ -50,7 +57,11 @@ export class PinningAgent extends https.Agent {
       // Not called by this class. Whoever copies the options of this agent into another one gets connections that are refused.
       checkServerIdentity: refuseCopiedOptions
     })
-    const trusts = new Trusts(tls)
+    this.#clientCertificate = tls.clientCertificate && new ClientCertificateFiles(tls.clientCertificate, {
+      changed: () => settings.onClientCertificate?.(),
+      failed: (problem) => settings.reporter.warnOnce(`axios-ssl-pinning: ${problem}`)
+    })
+    const trusts = new Trusts(tls, this.#clientCertificate)
     // Errors in the user's own options should come up now; without any, making the context can wait.
     if (settings.tls !== undefined) trusts.general.context()
     this.#connector = {
@@ -63,6 +74,7 @@ export class PinningAgent extends https.Agent {
         this.#proofs.set(socket, { peer, policies: settings.policies() })
         this.#goodUntil = Math.min(this.#goodUntil, peer.goodUntil)
       },
+      ...(settings.maxAgeMs && { maxAgeMs: settings.maxAgeMs }),
       now: settings.now ?? Date.now
     }
     const { clock } = settings.reporter
@@ -119,8 +131,14 @@ export class PinningAgent extends https.Agent {
     }
   }
 
+  /** Of `tls.clientCertificate`. */
+  get clientCertificate(): ClientCertificateStatus | undefined {
+    return this.#clientCertificate?.status
+  }
+
   override destroy(): void {
     this.#connector.sessions.clear()
+    this.#clientCertificate?.close()
     super.destroy()
   }
 

@@ -11,6 +11,7 @@ import type { PeerRecord } from '../verify/records.js'
 import { findMismatch, verifyPeer } from '../verify/verify.js'
 import type { PinnedPeer } from '../verify/verify.js'
 import { holdWrites } from './gate.js'
+import { keyExchangeOf } from './key-exchange.js'
 import { peerCertificate } from './peer-certificate.js'
 import type { Sessions } from './sessions.js'
 import type { Trusts } from './trust.js'
@@ -46,6 +47,8 @@ export interface Connector {
   readonly reporter: Reporter
   /** Called with every socket whose gate was opened, and the proof that opened it. */
   readonly onVerified: (socket: TLSSocket, peer: PinnedPeer) => void
+  /** How long a certificate that a host has shown may be relied on, in milliseconds; default for ever. */
+  readonly maxAgeMs?: (host: string, port: number) => number
   /** Milliseconds since the epoch. */
   readonly now: () => number
 }
@@ -64,8 +67,9 @@ export function connectPinned(target: Target, connector: Connector): TLSSocket {
   const trust = trusts.for(asked.policies, asked.policy, connector.now())
   const { anchors } = trusts.general
   const known = connector.sessions.find(target.pool, connector.now())
-  // A session made with other trust anchors proves nothing under these.
-  const offered = known?.record.anchors === trust.anchors ? known : undefined
+  const context = trust.context()
+  // A session made with other trust anchors proves nothing under these, nor one made with another client certificate.
+  const offered = known?.record.anchors === trust.anchors && known.context === context ? known : undefined
 
   let leaf: X509Certificate | undefined
   let record: PeerRecord | undefined
@@ -73,8 +77,9 @@ export function connectPinned(target: Target, connector: Connector): TLSSocket {
   let refusal: Error | undefined
   let settled = false
   let verificationMs = 0
+  let evidenceUntil = Infinity
 
-  const socket = connect(connectionOptions(target, connector, trust.context(), offered?.session, !pinOnly, onServerIdentity))
+  const socket = connect(connectionOptions(target, connector, context, offered?.session, !pinOnly, onServerIdentity))
   const gate = holdWrites(socket)
   // tls makes the legacy object of the whole chain only to hand it to checkServerIdentity, which here reads the X509
   // object instead: cheaper, and it cannot crash on a junk certificate (Node 24 and 26; see peer-certificate.ts).
@@ -96,7 +101,7 @@ export function connectPinned(target: Target, connector: Connector): TLSSocket {
   }
   socket.once('secureConnect', onSecureConnect)
   socket.on('session', (session: Buffer) => {
-    if (peer && record && leaf && !socket.destroyed) connector.sessions.store(target.pool, { session, record, leaf, goodUntil: peer.goodUntil })
+    if (peer && record && leaf && !socket.destroyed) connector.sessions.store(target.pool, { session, record, leaf, context, goodUntil: peer.goodUntil, evidenceUntil })
   })
   socket.once('close', (failed: boolean) => {
     if (failed) connector.sessions.delete(target.pool)
@@ -144,6 +149,7 @@ export function connectPinned(target: Target, connector: Connector): TLSSocket {
       if (offered === undefined) throw new Error('a TLS session was resumed that this agent did not offer')
       record = offered.record
       leaf = offered.leaf
+      evidenceUntil = offered.evidenceUntil
       return verify(leaf, serverName, untrusted)
     }
     const seen = readLeaf()
@@ -155,8 +161,11 @@ export function connectPinned(target: Target, connector: Connector): TLSSocket {
     record ??= trust.records.of(seen)
     const at = policyNow()
     // What OpenSSL has found under the pinned CAs says nothing of pins that have come since.
-    const { anchors, restricted } = at.policy === asked.policy ? trust : trusts.general
-    return verifyPeer({ host, port, serverName, ...at, record, leaf: seen, untrusted, anchors, restricted }, connector.now())
+    const { anchors, restricted, validTo } = at.policy === asked.policy ? trust : trusts.general
+    const now = connector.now()
+    // A resumed session brings its own: no certificate was shown on it.
+    evidenceUntil = Math.min(evidenceUntil, now + (connector.maxAgeMs?.(host, port) ?? Infinity))
+    return verifyPeer({ host, port, serverName, ...at, record, leaf: seen, untrusted, anchors, restricted, evidenceUntil: Math.min(evidenceUntil, validTo) }, now)
   }
 
   /** OpenSSL, where it knew the pinned CAs only, says "unknown issuer" of a peer that another CA vouches for. */
@@ -208,6 +217,7 @@ export function connectPinned(target: Target, connector: Connector): TLSSocket {
         leaf,
         tlsVersion: socket.getProtocol() ?? undefined,
         cipher: socket.getCipher()?.name,
+        keyExchange: keyExchangeOf(socket),
         resumed: socket.isSessionReused(),
         durationMs: performance.now() - started,
         verificationMs,

@@ -1,4 +1,5 @@
 import type { X509Certificate } from 'node:crypto'
+import type { SecureContext } from 'node:tls'
 import type { PeerRecord } from '../verify/records.js'
 
 /** A TLS session together with what was verified on the connection that made it. */
@@ -7,8 +8,12 @@ export interface PinnedSession {
   readonly session: Buffer
   readonly record: PeerRecord
   readonly leaf: X509Certificate
+  /** The one it was made with: another client certificate has another. */
+  readonly context: SecureContext
   /** Milliseconds since the epoch; a certificate that has expired resumes nothing. */
   readonly goodUntil: number
+  /** When the certificate that was verified is too old to be relied on; milliseconds since the epoch. */
+  readonly evidenceUntil: number
 }
 
 /**

@@ -6,6 +6,10 @@ import type { AgentOptions } from 'node:https'
 import { PolicyInvalidError } from '../errors.js'
 import { readOptions } from '../policy/options.js'
 import type { CertificateAuthorities } from '../verify/anchors.js'
+import { readClientCertificate } from './client-certificate.js'
+import type { ClientCertificateOptions } from './client-certificate.js'
+import { readKeyExchange } from './key-exchange.js'
+import type { KeyExchange } from './key-exchange.js'
 
 /**
  * Node's own options for the TLS connection to a pinned host, as `tls.connect` and `tls.createSecureContext` take them.
@@ -19,6 +23,16 @@ export interface TlsOptions extends Pick<SecureContextOptions, Exclude<(typeof c
   servername?: string
   /** Smallest Diffie-Hellman group accepted, in bits. Default 1024, as in Node. */
   minDHSize?: number
+  /**
+   * A client certificate (mTLS) from files, read again when they change: new connections show the new one, and neither
+   * connections nor TLS sessions made with the former are used again. In place of `cert` and `key`.
+   */
+  clientCertificate?: ClientCertificateOptions
+  /**
+   * Which groups are offered for the key exchange: `'prefer-post-quantum'` (X25519MLKEM768 first; the default wherever the
+   * runtime has it), `'require-post-quantum'` (that and nothing else; TLS 1.3 only), `'classical'`. In place of `ecdhCurve`.
+   */
+  keyExchange?: KeyExchange
   /** Always on; only `true` is accepted. */
   rejectUnauthorized?: true
 }
@@ -32,23 +46,28 @@ export interface TlsSettings {
   readonly ca: CertificateAuthorities | undefined
   readonly servername: string | undefined
   readonly minDHSize: number | undefined
+  readonly clientCertificate: ClientCertificateOptions | undefined
 }
 
 /** @throws {PolicyInvalidError | TypeError} naming the option */
 export function readTlsOptions(given: TlsOptions | undefined): TlsSettings {
   const refused = Object.keys(given ?? {}).find((name) => name in refusals && !(name === 'rejectUnauthorized' && given?.rejectUnauthorized === true))
   if (refused !== undefined) throw new PolicyInvalidError(`tls.${refused}`, refusals[refused] as string)
-  const options = readOptions(given ?? {}, [...contextOptions, 'servername', 'minDHSize', 'rejectUnauthorized'], 'tls')
+  const options = readOptions(given ?? {}, [...contextOptions, 'servername', 'minDHSize', 'clientCertificate', 'keyExchange', 'rejectUnauthorized'], 'tls')
   if (options.servername !== undefined && (typeof options.servername !== 'string' || isIP(options.servername))) throw new PolicyInvalidError('tls.servername', 'must be a host name; TLS has no server name for an IP address')
   const open = (typeof options.ciphers === 'string' ? options.ciphers : '').split(/[:, ]+/).find((cipher) => withoutSecrecy.test(cipher))
   if (open !== undefined) throw new PolicyInvalidError('tls.ciphers', `${open} lets ciphers in that do not encrypt, or take no certificate; right would be to leave it out`)
-  const { servername, minDHSize, rejectUnauthorized: _, ...context } = options
-  const minVersion = readVersion(options.minVersion, 'tls.minVersion') ?? raised(tls.DEFAULT_MIN_VERSION)
+  const { servername, minDHSize, clientCertificate, keyExchange, rejectUnauthorized: _, ...context } = options
+  const doubled = clientCertificate && (['cert', 'key', 'pfx', 'passphrase'] as const).find((name) => options[name] !== undefined)
+  if (doubled) throw new PolicyInvalidError('tls.clientCertificate', `tls.${doubled} says the certificate already; right would be one of the two`)
+  const groups = readKeyExchange(keyExchange, options, 'tls')
+  const minVersion = groups.minVersion ?? readVersion(options.minVersion, 'tls.minVersion') ?? raised(tls.DEFAULT_MIN_VERSION)
   const maxVersion = readVersion(options.maxVersion, 'tls.maxVersion')
   if (maxVersion !== undefined && maxVersion < minVersion) throw new PolicyInvalidError('tls.maxVersion', `${maxVersion} is below the minimum, ${minVersion}; right would be '${minVersion}'`)
   return {
     context: {
       ...(context as SecureContextOptions),
+      ...groups,
       minVersion,
       ...(maxVersion !== undefined && { maxVersion }),
       // A renegotiation could change the peer after its verdict (TLS 1.2; 1.3 has none).
@@ -56,7 +75,8 @@ export function readTlsOptions(given: TlsOptions | undefined): TlsSettings {
     },
     ca: options.ca,
     servername,
-    minDHSize
+    minDHSize,
+    clientCertificate: readClientCertificate(clientCertificate, 'tls.clientCertificate')
   }
 }
 
@@ -103,7 +123,7 @@ const refusals: Record<string, string> = {
 }
 
 /** The TLS options a request may not bring along: the agent's own are set when it is made. Its `rejectUnauthorized` is overruled. */
-export const perRequestTlsOptions: ReadonlySet<string> = new Set([...contextOptions, ...Object.keys(refusals), 'minDHSize'].filter((name) => name !== 'rejectUnauthorized'))
+export const perRequestTlsOptions: ReadonlySet<string> = new Set([...contextOptions, ...Object.keys(refusals), 'minDHSize', 'clientCertificate', 'keyExchange'].filter((name) => name !== 'rejectUnauthorized'))
 
 // OpenSSL's names for ciphers that do not encrypt or take no certificate, and for what includes them; `!` and `-` take out.
 const withoutSecrecy = /^(?![!-]).*(?:NULL|COMPLEMENTOF)|^A(?:EC)?DH/i

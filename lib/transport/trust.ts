@@ -4,6 +4,7 @@ import type { PolicySet } from '../policy/policy-set.js'
 import { TrustAnchors } from '../verify/anchors.js'
 import { PeerRecords } from '../verify/records.js'
 import { restrictAnchors } from '../verify/restrict.js'
+import type { ClientCertificateFiles, ClientIdentity } from './client-certificate.js'
 import { createContext } from './tls-options.js'
 import type { TlsSettings } from './tls-options.js'
 
@@ -11,6 +12,7 @@ import type { TlsSettings } from './tls-options.js'
 export interface Trust {
   readonly anchors: TrustAnchors
   readonly records: PeerRecords
+  /** Another one when the client certificate has changed. */
   readonly context: () => SecureContext
   /** The anchors are the pinned CAs alone, so OpenSSL's own verdict is the match. */
   readonly restricted: boolean
@@ -22,12 +24,14 @@ export interface Trust {
 export class Trusts {
   readonly general: Trust
   readonly #options: SecureContextOptions
+  readonly #clientCertificate: ClientCertificateFiles | undefined
   readonly #restricted = new WeakMap<Policy, Trust>()
 
-  constructor(settings: TlsSettings) {
+  constructor(settings: TlsSettings, clientCertificate?: ClientCertificateFiles) {
     this.#options = settings.context
+    this.#clientCertificate = clientCertificate
     const anchors = new TrustAnchors(settings.ca, settings.context.allowPartialTrustChain === true)
-    this.general = { anchors, records: new PeerRecords(anchors), context: once(() => createContext(this.#options)), restricted: false, validTo: Infinity }
+    this.general = { anchors, records: new PeerRecords(anchors), context: this.#context(this.#options), restricted: false, validTo: Infinity }
   }
 
   /** @param now milliseconds since the epoch */
@@ -51,11 +55,16 @@ export class Trusts {
     const ca = certificates.map((certificate) => certificate.toString())
     const options = { ...this.#options, ca, allowPartialTrustChain: true }
     const anchors = new TrustAnchors(ca, true)
-    return { anchors, records: new PeerRecords(anchors), context: once(() => createContext(options)), restricted: true, validTo }
+    return { anchors, records: new PeerRecords(anchors), context: this.#context(options), restricted: true, validTo }
   }
-}
 
-function once<T>(make: () => T): () => T {
-  let made: { value: T } | undefined
-  return () => (made ??= { value: make() }).value
+  /** Made when first asked for, and anew for each client certificate. */
+  #context(options: SecureContextOptions): () => SecureContext {
+    let made: { readonly context: SecureContext; readonly identity: ClientIdentity | undefined } | undefined
+    return () => {
+      const identity = this.#clientCertificate?.identity
+      if (made === undefined || made.identity !== identity) made = { context: createContext({ ...options, ...identity }), identity }
+      return made.context
+    }
+  }
 }

@@ -44,6 +44,8 @@ export interface Peer {
   readonly anchors: TrustAnchors
   /** `anchors` are the pinned CAs alone: OpenSSL has accepted no chain but through one of them. */
   readonly restricted: boolean
+  /** When the evidence is too old to be relied on, whatever it says; milliseconds since the epoch. Default never. */
+  readonly evidenceUntil?: number
 }
 
 /** The proof that a peer was verified. Only {@link verifyPeer} makes one, and nothing is written to a socket without it. */
@@ -83,7 +85,7 @@ export class PinnedPeer {
       const match = findMatch(peer, policy, now)
       if (policy.trust === 'pin-only') demandLeaf(peer, now)
       else demandTrust(peer)
-      const goodUntil = Math.min(record.validTo, record.knownChain?.validTo ?? Infinity, expired ? Infinity : policy.expiresAt)
+      const goodUntil = Math.min(record.validTo, record.knownChain?.validTo ?? Infinity, expired ? Infinity : policy.expiresAt, peer.evidenceUntil ?? Infinity)
       return new PinnedPeer(record, policy, 'pinned', 'accepted', match, undefined, goodUntil)
     } catch (error) {
       if (!isPinningError(error) || (mode !== 'report-only' && !(expired && policy.onExpiry === 'report-only'))) throw error
@@ -96,7 +98,7 @@ export class PinnedPeer {
   static #trusted(peer: Peer, result: PinResult, error?: PinningError): PinnedPeer {
     demandTrust(peer)
     const { record, policy } = peer
-    return new PinnedPeer(record, policy, result, error ? 'tolerated' : 'accepted', undefined, error, record.validTo)
+    return new PinnedPeer(record, policy, result, error ? 'tolerated' : 'accepted', undefined, error, Math.min(record.validTo, peer.evidenceUntil ?? Infinity))
   }
 }
 
