@@ -9,10 +9,11 @@ import type { ExitCode } from './exit.js'
 import { firstLine } from './format.js'
 import { hasColours } from './output.js'
 import type { Terminal } from './output.js'
+import { inspectCommand } from './inspect.js'
 import { pinCommand } from './pin.js'
 
 /** In the order of the help. */
-const commands: readonly CommandMaker[] = [pinCommand]
+const commands: readonly CommandMaker[] = [inspectCommand, pinCommand]
 
 /**
  * Runs one command line.

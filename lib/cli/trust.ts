@@ -1,0 +1,37 @@
+import { isIP } from 'node:net'
+import { PolicyInvalidError } from '../errors.js'
+import { canonicalHost } from '../pin/hostname.js'
+import { readTlsOptions } from '../transport/tls-options.js'
+import { Trusts } from '../transport/trust.js'
+import { CommandError, exitCode } from './exit.js'
+import { showText } from './format.js'
+import { readInput } from './input.js'
+import type { Terminal } from './output.js'
+
+export const caHelp = "trust anchors (PEM) in place of Node's own"
+
+/**
+ * What OpenSSL verifies peers with: Node's own trust anchors, or those of a file.
+ * @throws {CommandError} exit code 64
+ */
+export async function readTrust(caFile: string | undefined, terminal: Terminal): Promise<Trusts> {
+  if (caFile === undefined) return new Trusts(readTlsOptions(undefined))
+  const ca = await readInput(caFile, terminal)
+  try {
+    const trusts = new Trusts(readTlsOptions({ ca }))
+    // OpenSSL reads them now, rather than in the first of many connections.
+    trusts.general.context()
+    return trusts
+  } catch (error) {
+    if (!(error instanceof PolicyInvalidError)) throw error
+    throw new CommandError(`--ca ${showText(caFile)} ${error.reason}`, exitCode.usage, error.code, { cause: error })
+  }
+}
+
+/** @throws {CommandError} exit code 64 for what cannot be asked for by SNI */
+export function readServerName(name: string | undefined): string | undefined {
+  if (name === undefined) return undefined
+  const host = canonicalHost(name)
+  if (host === undefined || isIP(host)) throw new CommandError('--servername must be a host name; TLS has no server name for an IP address', exitCode.usage)
+  return host
+}
