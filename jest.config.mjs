@@ -9,11 +9,12 @@ export default {
   testMatch: ['**/*.test.ts'],
   moduleNameMapper: {
     '^(\\.{1,2}/.*)\\.js$': '$1',
+    '^(\\.{1,2}/.*)\\.cjs$': ['$1.cjs', '$1.cts'],
     // For every package in the suite, not only for ours.
     ...(axios && { '^axios$': axiosMain(axios) }),
   },
   transform: {
-    '^.+\\.ts$': ['ts-jest', { tsconfig: { module: 'commonjs', moduleResolution: 'bundler', target: 'es2022', esModuleInterop: true, isolatedModules: true, rootDir: '.', types: ['node', 'jest'], skipLibCheck: true } }],
+    '^.+\\.c?ts$': ['ts-jest', { tsconfig: { module: 'commonjs', moduleResolution: 'bundler', target: 'es2022', esModuleInterop: true, isolatedModules: true, rootDir: '.', types: ['node', 'jest'], skipLibCheck: true } }],
   },
   testTimeout: 30_000,
   // A failed test may leave its server behind; the run must end all the same.

@@ -107,6 +107,34 @@ export class PolicyInvalidError extends PinningError {
   }
 }
 
+/** Something wrong in a file. `line` and `column` count from 1. */
+export interface FileProblem {
+  readonly line: number
+  readonly column: number
+  /** Where in the file's structure, for example `pins["api.example.com"].expires`; empty for a syntax error. */
+  readonly path: string
+  readonly reason: string
+}
+
+/** `ERR_PIN_POLICY_INVALID`: a file with pins cannot be used. */
+export class PinsFileInvalidError extends PolicyInvalidError {
+  readonly file: string
+  /** What was found, in the order of the file; at most 100. */
+  readonly problems: readonly FileProblem[]
+
+  constructor(file: string, found: readonly FileProblem[], options?: ErrorOptions) {
+    const problems = [...found].sort((a, b) => a.line - b.line || a.column - b.column)
+    const first = problems[0] as FileProblem
+    super(first.path, first.reason, options)
+    this.file = file
+    this.problems = problems
+    const shown = problems.slice(0, problemsShown).map(({ line, column, path, reason }) => `${file}:${line}:${column}: ${path}${path && ': '}${reason}`)
+    this.message = [...shown, ...(problems.length > problemsShown ? [`… and ${problems.length - problemsShown} more`] : [])].join('\n')
+  }
+}
+
+const problemsShown = 10
+
 /** What was compared when a peer was refused. */
 export interface PeerFacts {
   readonly host: string

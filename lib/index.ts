@@ -4,6 +4,7 @@ export { createPinnedAxios, createPinning, pinAxios } from './axios/plugin.js'
 export type { Pinning } from './axios/plugin.js'
 export { createPinningAgent } from './pinning.js'
 export type { AdapterRequest, PinningOptions, PinningStatus } from './pinning.js'
+export { loadPins } from './formats/pins-file.js'
 export { fingerprintOf, pinOf } from './pin/spki.js'
 export type { PinSource } from './pin/spki.js'
 export type { HostPolicy, PinningMode } from './policy/policy.js'
@@ -29,6 +30,7 @@ export {
   HostUnpinnedError,
   PinInvalidError,
   PinMismatchError,
+  PinsFileInvalidError,
   PinningError,
   PolicyExpiredError,
   PolicyInvalidError,
@@ -36,4 +38,4 @@ export {
   findPinningError,
   isPinningError
 } from './errors.js'
-export type { CertificateSummary, Diagnosis, DiagnosisVerdict, PeerFacts, PinningErrorCode } from './errors.js'
+export type { CertificateSummary, Diagnosis, DiagnosisVerdict, FileProblem, PeerFacts, PinningErrorCode } from './errors.js'

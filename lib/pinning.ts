@@ -1,4 +1,5 @@
 import type * as https from 'node:https'
+import { withPinsFile } from './formats/pins-file.js'
 import { describeType } from './pin/pin.js'
 import { ModeRule, describeMode } from './policy/mode.js'
 import type { ModeOptions, ModeSource } from './policy/mode.js'
@@ -14,6 +15,8 @@ import type { PoolOptions, TlsOptions } from './transport/tls-options.js'
 
 /** Everything that can be said to `pinAxios`, `createPinnedAxios`, `createPinning` and `createPinningAgent`. */
 export interface PinningOptions extends Omit<PolicyOptions, 'mode'>, ModeOptions, ReportOptions {
+  /** A file with the pins, read once and synchronously, instead of `pins` and `allowedSHAFingerprints`: see `loadPins`. */
+  pinsFile?: string | URL
   /** Node's TLS options for the connections: `ca`, `cert`, `key`, `minVersion`, … */
   tls?: TlsOptions
   /** Node's agent options for the pool: `keepAlive` (default `true`), `maxSockets`, `timeout`, … */
@@ -74,7 +77,7 @@ export class PinningCore {
 
   /** @throws {PolicyInvalidError | PinInvalidError | TypeError} naming the option */
   constructor(given: PinningOptions) {
-    this.#options = readOptions(given, optionNames, 'options')
+    this.#options = withPinsFile(readOptions(given, optionNames, 'options'))
     this.reporter = new Reporter(this.#options)
     this.dangerAllowAdapter = readFunction(this.#options.dangerAllowAdapter, 'dangerAllowAdapter')
     this.#mode = new ModeRule(this.#options, process.env, (text) => this.reporter.warnOnce(`axios-ssl-pinning: ${text}`))
@@ -174,6 +177,7 @@ export function createPinningAgent(options: PinningOptions): https.Agent {
 const optionNames = [
   'allowedSHAFingerprints',
   'pins',
+  'pinsFile',
   'mode',
   'dangerAllowModeFromEnvironment',
   'unpinnedHosts',

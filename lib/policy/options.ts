@@ -13,7 +13,7 @@ import { describeType, quoteInput } from '../pin/pin.js'
 export function readOptions<T extends object>(value: T, names: readonly string[], where: string): T {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) throw new TypeError(`${where} must be an object, not ${describeType(value)}`)
   for (const name of Object.keys(value)) {
-    if (!names.includes(name)) throw new PolicyInvalidError(optionPath(where, showName(name)), `there is no such option; ${suggest(name, names)}`)
+    if (!names.includes(name)) throw new PolicyInvalidError(optionPath(where, showName(name)), `there is no such option; ${suggestOption(name, names)}`)
   }
   return ownOptions(value)
 }
@@ -93,7 +93,8 @@ function showName(name: string): string {
   return /^[A-Za-z_$][\w$]{0,39}$/.test(name) ? name : quoteInput(name)
 }
 
-function suggest(name: string, names: readonly string[]): string {
+/** `did you mean "certificates"?`, or all there are. */
+export function suggestOption(name: string, names: readonly string[]): string {
   if (name.length > 40) return `there are: ${names.join(', ')}`
   const alike = closest(name, names)
   const near = distance(name.toLowerCase(), alike.toLowerCase()) <= Math.max(3, name.length / 2)
