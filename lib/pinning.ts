@@ -9,8 +9,10 @@ import type { PolicyOptions, PolicySummary } from './policy/policy-set.js'
 import type { PinningMode } from './policy/policy.js'
 import { Reporter } from './report/reporter.js'
 import type { Counters, ReportOptions } from './report/reporter.js'
+import type { DeliveryCounters } from './report/report-queue.js'
 import { PinningAgent, PlainAgent } from './transport/agent.js'
 import type { ClientCertificateStatus } from './transport/client-certificate.js'
+import { createDelivery } from './transport/report-delivery.js'
 import type { PoolOptions, TlsOptions } from './transport/tls-options.js'
 
 /** Everything that can be said to `pinAxios`, `createPinnedAxios`, `createPinning` and `createPinningAgent`. */
@@ -61,6 +63,8 @@ export interface PinningStatus {
   /** What is allowed but unwise. */
   readonly warnings: readonly string[]
   readonly counters: Readonly<Counters>
+  /** How the reports of `reportTo` have fared; absent without it. */
+  readonly reports?: Readonly<DeliveryCounters>
 }
 
 /** One policy and the agents that enforce it. Wires the parts together and decides nothing itself. */
@@ -78,7 +82,7 @@ export class PinningCore {
   /** @throws {PolicyInvalidError | PinInvalidError | TypeError} naming the option */
   constructor(given: PinningOptions) {
     this.#options = withPinsFile(readOptions(given, optionNames, 'options'))
-    this.reporter = new Reporter(this.#options)
+    this.reporter = new Reporter(this.#options, (endpoint) => createDelivery(endpoint, () => this.policies, this.#options.tls))
     this.dangerAllowAdapter = readFunction(this.#options.dangerAllowAdapter, 'dangerAllowAdapter')
     this.#mode = new ModeRule(this.#options, process.env, (text) => this.reporter.warnOnce(`axios-ssl-pinning: ${text}`))
     this.#policies = new PolicySet({ ...this.#options, mode: this.#mode.now.mode }, 1)
@@ -136,14 +140,15 @@ export class PinningCore {
       .slice(0, 100)
       .map(({ pattern, expiresAt }) => ({ pattern, expires: new Date(expiresAt).toISOString() }))
     const { clientCertificate } = this.agent
-    return { mode, modeSource: this.#mode.now.source, unpinnedHosts, revision, hosts: size, ...(clientCertificate && { clientCertificate }), expiries, warnings: this.#warnings(), counters: { ...this.reporter.counters } }
+    const { counters, deliveries: reports } = this.reporter
+    return { mode, modeSource: this.#mode.now.source, unpinnedHosts, revision, hosts: size, ...(clientCertificate && { clientCertificate }), expiries, warnings: this.#warnings(), counters: { ...counters }, ...(reports && { reports }) }
   }
 
-  /** Closes the idle and the busy sockets of both agents. */
-  close(): Promise<void> {
+  /** Closes the idle and the busy sockets of both agents, and delivers the reports that wait, within two seconds. */
+  async close(): Promise<void> {
     this.agent.destroy()
     this.plainAgent.destroy()
-    return Promise.resolve()
+    await this.reporter.close()
   }
 
   #swap(next: PolicySet): void {
@@ -185,6 +190,8 @@ const optionNames = [
   'onValidCertificate',
   'onBadCertificate',
   'logger',
+  'reportTo',
+  'reportIntervalMs',
   'tls',
   'agent',
   'maxConnectionAgeMs',

@@ -34,7 +34,7 @@ export interface Pinning {
   policyFor(target: string | URL): PolicySummary | undefined
   /** Mode, revision, expiries, warnings and counters. JSON-safe. */
   status(): PinningStatus
-  /** Closes every socket. */
+  /** Closes every socket, and delivers the reports that wait, within two seconds. */
   close(): Promise<void>
 }
 

@@ -140,9 +140,23 @@ export class PinReport {
     return leaf ? [leaf, ...servedAfter(leaf)].map(String) : []
   }
 
-  /** The verified chain as PEM. */
+  /** The verified chain as PEM; built now where the verdict needed none. Empty where PKI refused the peer. */
   get chainPem(): readonly string[] {
-    return (this.#verdict.record?.knownChain?.certificates ?? []).map(String)
+    const { record, leaf, anchors, time } = this.#verdict
+    if (this.result === 'untrusted' || !record || !leaf) return []
+    return ((record.knownChain ?? record.chain(leaf, anchors ?? record.anchors, time.getTime()))?.certificates ?? []).map(String)
+  }
+
+  /** When the policy's pins expire. */
+  get policyExpires(): Date | undefined {
+    const { expiresAt = Infinity } = this.#verdict.policy ?? {}
+    return Number.isFinite(expiresAt) ? new Date(expiresAt) : undefined
+  }
+
+  /** The policy covers more hosts than the one it names. */
+  get includeSubDomains(): boolean {
+    const { policy } = this.#verdict
+    return policy !== undefined && (policy.includeSubDomains || policy.pattern.startsWith('*'))
   }
 
   toJSON(): Record<string, unknown> {

@@ -1,4 +1,6 @@
 import type { Diagnosis } from '../errors.js'
+import { PolicyInvalidError } from '../errors.js'
+import { describeType } from '../pin/pin.js'
 import { readFunction } from '../policy/options.js'
 import type { PolicySet } from '../policy/policy-set.js'
 import { diagnose } from './diagnosis.js'
@@ -7,6 +9,10 @@ import { ConnectionEvent, EventStream, describeError } from './events.js'
 import { PeerHistory } from './history.js'
 import { readLogger, writeLog } from './logger.js'
 import type { PinningLogger } from './logger.js'
+import { ReportQueue } from './report-queue.js'
+import type { Deliver, DeliveryCounters } from './report-queue.js'
+import { readReportTo } from './report-to.js'
+import type { Endpoint, ReportReceiver, ReportTo } from './report-to.js'
 import { attachDiagnosis } from './report.js'
 import type { PinReport, Verdict } from './report.js'
 import { ServerClock } from './server-clock.js'
@@ -19,6 +25,13 @@ export interface ReportOptions {
   onBadCertificate?(report: PinReport): void
   /** A pino-compatible logger, or `true` for one of our own: refusals at `warn`, acceptances at `debug`. Default: none. */
   logger?: PinningLogger | boolean
+  /**
+   * Where refusals and report-only mismatches are reported as JSON (RFC 7469 §3): a URL, an endpoint with more to say, or a
+   * function that takes a batch. After the decision and never waited for; tried again when it fails.
+   */
+  reportTo?: ReportTo
+  /** The same host, chain, pins and result is reported once in this time, in milliseconds. Default: 24 hours. */
+  reportIntervalMs?: number
 }
 
 /** How often what was decided. */
@@ -45,14 +58,29 @@ export class Reporter {
   readonly clock = new ServerClock()
   /** How old the pins are, where their source knows. */
   pinSet: (() => PinSetState | undefined) | undefined
+  readonly #queue: ReportQueue | undefined
   readonly #warned = new Set<string>()
 
-  /** @throws {PolicyInvalidError} for a callback that is no function or a logger that is none */
-  constructor(options: ReportOptions) {
+  /**
+   * @param createDelivery makes what posts reports; without it `reportTo` takes functions only
+   * @throws {PolicyInvalidError | PinInvalidError | TypeError} naming the option
+   */
+  constructor(options: ReportOptions, createDelivery?: (endpoint: Endpoint) => Deliver) {
     const logger = readLogger(options.logger)
     if (logger) writeLog(logger, this.events, () => this.notEnforced)
     this.#callBack(readFunction(options.onValidCertificate, 'onValidCertificate'), 'onValidCertificate')
     this.#callBack(readFunction(options.onBadCertificate, 'onBadCertificate'), 'onBadCertificate')
+    this.#queue = this.#startQueue(readReportTo(options.reportTo), readInterval(options.reportIntervalMs), createDelivery)
+  }
+
+  /** How the reports of `reportTo` have fared; `undefined` without it. */
+  get deliveries(): DeliveryCounters | undefined {
+    return this.#queue?.counters
+  }
+
+  /** Delivers the reports that wait, for a bounded time. */
+  async close(): Promise<void> {
+    await this.#queue?.close()
   }
 
   /** One connection's verdict. Nothing is built unless somebody listens. */
@@ -107,6 +135,17 @@ export class Reporter {
     else if (leaf && peer?.decision !== 'accepted') this.history.refuse(host, port, leaf.fingerprint256, time.getTime())
   }
 
+  #startQueue(reportTo: Endpoint | ReportReceiver | undefined, intervalMs: number, createDelivery: ((endpoint: Endpoint) => Deliver) | undefined): ReportQueue | undefined {
+    if (reportTo === undefined) return undefined
+    if (typeof reportTo !== 'function' && createDelivery === undefined) throw new PolicyInvalidError('reportTo', 'must be a function here')
+    const queue =
+      typeof reportTo === 'function'
+        ? new ReportQueue({ intervalMs, deliver: boundedCall(reportTo) })
+        : new ReportQueue({ intervalMs, deliver: (createDelivery as (endpoint: Endpoint) => Deliver)(reportTo), app: reportTo.app, batchSize: reportTo.batch ? 50 : 1 })
+    for (const decision of ['tolerated', 'refused'] as const) this.events.on(`connection:${decision}`, (event) => queue.add(event))
+    return queue
+  }
+
   #callBack(callback: ((report: PinReport) => unknown) | undefined, name: 'onValidCertificate' | 'onBadCertificate'): void {
     if (callback === undefined) return
     const tell = (event: ConnectionEvent): void => {
@@ -127,6 +166,27 @@ function call(callback: (report: PinReport) => unknown, report: PinReport, name:
   } catch (error) {
     complain(error)
   }
+}
+
+/** A receiver that never answers has failed. */
+function boundedCall(receive: ReportReceiver): Deliver {
+  return async (violations) => {
+    let timer: NodeJS.Timeout | undefined
+    const late = new Promise<never>((_, reject) => (timer = setTimeout(() => reject(new Error('reportTo has not ended')), receiverTimeoutMs).unref()))
+    try {
+      await Promise.race([receive(violations), late])
+    } finally {
+      clearTimeout(timer)
+    }
+  }
+}
+
+const receiverTimeoutMs = 30_000
+
+function readInterval(value: unknown): number {
+  if (value === undefined) return 24 * 60 * 60_000
+  if (typeof value !== 'number' || !(value >= 0)) throw new PolicyInvalidError('reportIntervalMs', `must be a number of milliseconds from 0, not ${typeof value === 'number' ? value : describeType(value)}; right would be 86_400_000`)
+  return value
 }
 
 function isThenable(value: unknown): value is PromiseLike<unknown> {

@@ -1,0 +1,78 @@
+import * as http from 'node:http'
+import * as https from 'node:https'
+import { PolicySet } from '../policy/policy-set.js'
+import { DeliveryRefused } from '../report/report-queue.js'
+import type { Deliver } from '../report/report-queue.js'
+import type { Endpoint } from '../report/report-to.js'
+import { Reporter } from '../report/reporter.js'
+import { PinningAgent } from './agent.js'
+import type { TlsOptions } from './tls-options.js'
+
+/**
+ * Posts reports to a collector, on connections of its own: never through the agent whose refusals are reported, and what
+ * happens on them is reported nowhere, so a report cannot cause another one. Node's PKI verification is always on. On top
+ * of it the endpoint's own pins are demanded, or those of a host pattern that covers it (RFC 7469 §2.1.4 wants the same); a list that
+ * is meant for all hosts is not, since the collector is not one of those the program talks to.
+ *
+ * @param policies those in force; asked anew for each delivery
+ * @param tls whose `ca` holds for a collector that a host pattern covers; client certificates are not presented
+ * @throws {PolicyInvalidError | PinInvalidError} for a `ca` or pins that cannot be used
+ */
+export function createDelivery(endpoint: Endpoint, policies: () => PolicySet, tls: Pick<TlsOptions, 'ca'> = {}): Deliver {
+  const { url, batch } = endpoint
+  const host = url.hostname.replace(/^\[(.*)\]$/, '$1')
+  const port = Number(url.port || 443)
+  const ca = endpoint.ca === undefined ? {} : { ca: endpoint.ca }
+  const own = endpoint.pins && pinnedAgent(policiesOf(endpoint.pins), ca)
+  let pattern: https.Agent | undefined
+  let plain: https.Agent | undefined
+
+  const agent = (): http.Agent | undefined => {
+    if (url.protocol === 'http:' || own) return own
+    const covering = policies().find(host, port)?.pattern
+    if (covering !== undefined && covering !== 'allowedSHAFingerprints') return (pattern ??= pinnedAgent(policies, tls.ca === undefined ? ca : { ca: tls.ca, ...ca }))
+    return (plain ??= new https.Agent({ keepAlive: false, maxCachedSessions: 0, rejectUnauthorized: true, ...(ca as https.AgentOptions) }))
+  }
+  return async (violations) => {
+    for (const body of batch ? [violations] : violations) await post(endpoint, host, agent(), JSON.stringify(body))
+  }
+}
+
+const timeoutMs = 10_000
+
+function post({ url, headers }: Endpoint, host: string, agent: http.Agent | undefined, body: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const request = (url.protocol === 'http:' ? http : https).request({
+      method: 'POST',
+      host,
+      port: url.port || undefined,
+      path: `${url.pathname}${url.search}`,
+      headers: { ...headers, 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) },
+      // Without keep-alive: reports are rare.
+      agent: agent ?? false
+    })
+    const timer = setTimeout(() => request.destroy(new Error(`no answer within ${timeoutMs} ms`)), timeoutMs).unref()
+    request.on('close', () => {
+      clearTimeout(timer)
+      reject(new Error('the connection ended without an answer'))
+    })
+    request.on('error', reject)
+    request.on('response', (response) => {
+      const status = response.statusCode ?? 0
+      // What the collector says is of no interest, and it may say it for ever.
+      response.destroy()
+      if (status >= 200 && status < 300) resolve()
+      else reject(status >= 500 || status === 408 || status === 429 ? new Error(`HTTP ${status}`) : new DeliveryRefused(`HTTP ${status}`))
+    })
+    request.end(body)
+  })
+}
+
+function policiesOf(pins: readonly string[]): () => PolicySet {
+  const policies = new PolicySet({ allowedSHAFingerprints: pins }, 1)
+  return () => policies
+}
+
+function pinnedAgent(policies: () => PolicySet, tls: object): PinningAgent {
+  return new PinningAgent({ policies, reporter: new Reporter({}), tls, agent: { keepAlive: false, maxCachedSessions: 0 } })
+}
