@@ -7,13 +7,14 @@ import type { CommandMaker, Run } from './command.js'
 import { CommandError, exitCode } from './exit.js'
 import type { ExitCode } from './exit.js'
 import { firstLine } from './format.js'
+import { inspectCommand } from './inspect.js'
+import { manifestCommand } from './manifest/manifest.js'
 import { hasColours } from './output.js'
 import type { Terminal } from './output.js'
-import { inspectCommand } from './inspect.js'
 import { pinCommand } from './pin.js'
 
 /** In the order of the help. */
-const commands: readonly CommandMaker[] = [inspectCommand, pinCommand]
+const commands: readonly CommandMaker[] = [inspectCommand, pinCommand, manifestCommand]
 
 /**
  * Runs one command line.

@@ -7,8 +7,10 @@ import { readInstant } from '../policy/options.js'
 import type { HostPolicy } from '../policy/policy.js'
 import { StrictJsonError, parseStrictJson } from './json.js'
 import type { Pause } from './json.js'
+import { readPrivateKey } from './keys.js'
 import { pinSetSchema } from './schema.js'
-import { SignatureError, signPayload, verifySignatures } from './signatures.js'
+import { SignatureError, readUnverified, signPayload, verifySignatures } from './signatures.js'
+import type { Signature } from './signatures.js'
 import type { SigningTrust } from './trust.js'
 
 /** The pins of one host pattern in a set. How strictly they are enforced is said by each client, not by a set. */
@@ -85,13 +87,7 @@ export const clockSkewMs = 5 * 60_000
  * @throws {UpdateRejectedError} `ERR_PIN_UPDATE_REJECTED`, with the reason and the version that is kept
  */
 export async function verifyManifest(text: string, expected: Expectations): Promise<PinSet> {
-  const kept = expected.kept?.version
-  try {
-    return await verify(text, expected)
-  } catch (error) {
-    if (error instanceof Rejection || error instanceof SignatureError || error instanceof StrictJsonError) throw new UpdateRejectedError(error.reason, error.message, kept, { cause: error.cause })
-    throw error
-  }
+  return rejecting(expected.kept?.version, () => verify(text, expected))
 }
 
 /**
@@ -112,6 +108,50 @@ export async function signManifest(payload: PinSetPayload, privateKeys: readonly
   const problem = await findSchemaProblem(payload, immediate)
   if (problem !== undefined) throw new PolicyInvalidError('payload', problem)
   return signPayload(Buffer.from(JSON.stringify(payload)), privateKeys)
+}
+
+/** What a signed set says, and who claims to have signed it; see {@link readUnverifiedManifest}. */
+export interface UnverifiedManifest {
+  readonly payload: PinSetPayload
+  readonly signatures: readonly Signature[]
+}
+
+/**
+ * Reads a signed set without verifying anything but its form: to show it, or to add a signature; never to use its pins.
+ * @throws {UpdateRejectedError}
+ */
+export async function readUnverifiedManifest(text: string): Promise<UnverifiedManifest> {
+  return rejecting(undefined, async () => {
+    const { bytes, signatures } = await readUnverified(text, immediate)
+    return { payload: await readPayload(bytes, immediate), signatures }
+  })
+}
+
+/**
+ * Adds signatures to those of a signed set, over the very same payload. The signatures that are there are not verified.
+ *
+ * @throws {UpdateRejectedError} when it is no signed set
+ * @throws {PolicyInvalidError} when a key cannot sign, or has signed already
+ */
+export async function addSignatures(text: string, privateKeys: readonly KeyObject[]): Promise<string> {
+  return rejecting(undefined, async () => {
+    const { bytes, signatures } = await readUnverified(text, immediate)
+    await readPayload(bytes, immediate)
+    for (const [index, key] of privateKeys.entries()) {
+      const { id } = readPrivateKey(key, `keys[${index}]`)
+      if (signatures.some(({ kid }) => kid === id)) throw new PolicyInvalidError(`keys[${index}]`, `the set has a signature of this key, ${id}, already`)
+    }
+    return signPayload(bytes, privateKeys, signatures)
+  })
+}
+
+async function rejecting<T>(kept: number | undefined, act: () => Promise<T>): Promise<T> {
+  try {
+    return await act()
+  } catch (error) {
+    if (error instanceof Rejection || error instanceof SignatureError || error instanceof StrictJsonError) throw new UpdateRejectedError(error.reason, error.message, kept, { cause: error.cause })
+    throw error
+  }
 }
 
 async function verify(text: string, expected: Expectations): Promise<PinSet> {

@@ -49,14 +49,37 @@ export async function verifySignatures(text: string, trust: SigningTrust, pause:
  * Signs a payload with one or more keys, as general JSON.
  *
  * @param payload the very bytes to sign
+ * @param earlier signatures that are there already
  * @throws {PolicyInvalidError} when a key cannot sign
  */
-export async function signPayload(payload: Uint8Array, privateKeys: readonly KeyObject[]): Promise<string> {
+export async function signPayload(payload: Uint8Array, privateKeys: readonly KeyObject[], earlier: readonly Signature[] = []): Promise<string> {
   const jose = await loadJose()
   const keys = privateKeys.map((key, index) => readPrivateKey(key, `keys[${index}]`))
   const signed = await Promise.all(keys.map(({ privateKey, id, algorithm }) => new jose.FlattenedSign(payload).setProtectedHeader({ alg: algorithm, kid: id, typ: pinSetType }).sign(privateKey)))
-  const signatures = signed.map(({ protected: header, signature }) => ({ protected: header, signature }))
+  const signatures = [...earlier, ...signed].map(({ protected: header, signature }) => ({ protected: header, signature }))
   return JSON.stringify({ payload: Buffer.from(payload).toString('base64url'), signatures })
+}
+
+/** One signature of a set, as it says itself. */
+export interface Signature {
+  /** The header, base64url. */
+  readonly protected: string
+  readonly signature: string
+  readonly alg: string
+  /** Thumbprint of the signing key. */
+  readonly kid: string
+}
+
+/**
+ * The payload of a JWS and who claims to have signed it; no signature is verified.
+ * @throws {SignatureError} when it has not the form of a signed pin set
+ */
+export async function readUnverified(text: string, pause: Pause): Promise<{ readonly bytes: Buffer; readonly signatures: readonly Signature[] }> {
+  const { payload, signatures } = await readJws(text, pause)
+  const bytes = decode(payload, 'payload')
+  const claimed: Signature[] = []
+  for (const each of signatures) claimed.push({ ...each, ...(await readHeader(each.protected, pause)) })
+  return { bytes, signatures: claimed }
 }
 
 interface Jws {
