@@ -3,7 +3,8 @@ import { dirname, join, relative, resolve } from 'node:path'
 
 const lib = join(__dirname, '../lib')
 
-// Each may import those to its left, and itself. `pinning` is the file pinning.ts. `testing` stands alone.
+// Each may import those to its left, and itself. `pinning` is the file pinning.ts. `testing` stands alone; of the others
+// only `cli` may use it: `renewal plan` has the kit write its certificate request.
 const order = ['errors', 'pin', 'policy', 'formats', 'verify', 'report', 'integrity', 'transport', 'update', 'pinning', 'axios', 'cli']
 
 const files = readdirSync(lib, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.ts'))
@@ -20,7 +21,7 @@ function importsOf(file: string): string[] {
 test.each(files.filter((file) => !['index', 'testing'].includes(roomOf(file))))('%s imports only what stands to its left', (file) => {
   const own = order.indexOf(roomOf(file))
   expect(own).toBeGreaterThanOrEqual(0)
-  const wrong = importsOf(file).filter((path) => !(order.indexOf(roomOf(path)) <= own && order.includes(roomOf(path))))
+  const wrong = importsOf(file).filter((path) => !(order.indexOf(roomOf(path)) <= own && order.includes(roomOf(path))) && !(roomOf(file) === 'cli' && roomOf(path) === 'testing'))
   expect(wrong).toEqual([])
 })
 

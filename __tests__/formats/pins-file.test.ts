@@ -84,12 +84,13 @@ test('everything wrong is told with its line, column and path', () => {
     { at: '7:3', path: 'tls', reason: 'a file cannot say this; right would be to give it to pinAxios beside pinsFile' },
     { at: '7:39', path: 'refresh.spreadMs', reason: '-1 must be >= 0' }
   ])
-  expect(problemsOf(`pins:\n  api.example.com:\n    publicKeys:\n      - ${leaf.pin}\n      - nonsense\n  https://foo.com: [${leaf.pin}]\n  b.com:\n    pins: [${leaf.pin}]\n    expires: 2027-06-31\nrefresh:\n  announced:\n    x: 2027-01-01\n    ${leaf.pin}: soon\n`, 'yaml')).toMatchObject([
+  expect(problemsOf(`pins:\n  api.example.com:\n    publicKeys:\n      - ${leaf.pin}\n      - nonsense\n  https://foo.com: [${leaf.pin}]\n  b.com:\n    pins: [${leaf.pin}]\n    expires: 2027-06-31\nrefresh:\n  hosts:\n    b.com:\n      announced:\n        x: 2027-01-01\n        ${leaf.pin}: soon\n      inUse: y\n`, 'yaml')).toMatchObject([
     { at: '5:9', path: 'pins["api.example.com"].publicKeys[1]', reason: expect.stringContaining('Not a pin: "nonsense"') },
     { at: '6:3', path: 'pins["https://foo.com"]', reason: expect.stringContaining('not a URL; right would be "foo.com"') },
     { at: '9:14', path: 'pins["b.com"].expires', reason: expect.stringContaining('does not exist in the calendar') },
-    { at: '12:5', path: 'refresh.announced.x', reason: expect.stringContaining('Not a pin') },
-    { at: '13:58', reason: expect.stringContaining('is not an ISO date') }
+    { at: '14:9', path: 'refresh.hosts["b.com"].announced.x', reason: expect.stringContaining('Not a pin') },
+    { at: '15:62', reason: expect.stringContaining('is not an ISO date') },
+    { at: '16:14', path: 'refresh.hosts["b.com"].inUse' }
   ])
 })
 
@@ -148,7 +149,7 @@ test('keys of the prototype are names like any other', () => {
 
 test('a private key in the wrong place is not echoed', () => {
   const key = leaf.keyPem
-  for (const text of [`{ "pins": { "a.com": [${JSON.stringify(key)}] } }`, `{ "pins": { ${JSON.stringify(key)}: [] } }`, `{ ${JSON.stringify(key)}: 1 }`, `{ "mode": ${JSON.stringify(key)} }`, `{ "pins": { "a.com": { "authorities": [${JSON.stringify(key)}] } } }`, `{ "refresh": { "announced": { ${JSON.stringify(key)}: "x" } } }`, `{ ${JSON.stringify(key)}: 1, ${JSON.stringify(key)}: 1 }`]) {
+  for (const text of [`{ "pins": { "a.com": [${JSON.stringify(key)}] } }`, `{ "pins": { ${JSON.stringify(key)}: [] } }`, `{ ${JSON.stringify(key)}: 1 }`, `{ "mode": ${JSON.stringify(key)} }`, `{ "pins": { "a.com": { "authorities": [${JSON.stringify(key)}] } } }`, `{ "refresh": { "hosts": { "a.com": { "announced": { ${JSON.stringify(key)}: "x" } } } } }`, `{ ${JSON.stringify(key)}: 1, ${JSON.stringify(key)}: 1 }`]) {
     const shown = JSON.stringify(problemsOf(text))
     expect(shown).toContain('not shown')
     expect(shown).not.toContain(key.split('\n')[1])

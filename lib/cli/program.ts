@@ -12,9 +12,10 @@ import { manifestCommand } from './manifest/manifest.js'
 import { hasColours } from './output.js'
 import type { Terminal } from './output.js'
 import { pinCommand } from './pin.js'
+import { renewalCommand } from './renewal.js'
 
 /** In the order of the help. */
-const commands: readonly CommandMaker[] = [inspectCommand, pinCommand, manifestCommand]
+const commands: readonly CommandMaker[] = [inspectCommand, pinCommand, renewalCommand, manifestCommand]
 
 /**
  * Runs one command line.

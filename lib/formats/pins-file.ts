@@ -18,7 +18,15 @@ export interface PinsRefresh {
   spreadMs?: number
   /** How long a pin is kept after its key was replaced, in milliseconds. */
   graceMs?: number
-  /** When a pin was added, by pin. */
+  /** What is known of each host pattern's keys. */
+  hosts?: Readonly<Record<string, PinsRotation>>
+}
+
+/** How far the change of one host's key has come. */
+export interface PinsRotation {
+  /** The pin of the key that the server uses. */
+  inUse?: string
+  /** When a pin was added, by pin. One that is not listed counts as known to every client. */
   announced?: Readonly<Record<string, string>>
   /** When the key of a pin was replaced, by pin. */
   retired?: Readonly<Record<string, string>>
@@ -173,13 +181,16 @@ function checkPins(list: readonly string[], path: Path): Problem[] {
   return list.flatMap((text, index) => attempt([...path, index], 'value', () => parsePin(text)))
 }
 
-function checkRefresh(refresh: PinsRefresh): Problem[] {
-  return (['announced', 'retired'] as const).flatMap((name) =>
-    Object.entries(refresh[name] ?? {}).flatMap(([pin, instant]) => {
-      const path = ['refresh', name, pin]
-      return [...attempt(path, 'key', () => parsePin(pin)), ...attempt(path, 'value', () => readInstant(instant, pin))]
-    })
-  )
+function checkRefresh({ hosts = {} }: PinsRefresh): Problem[] {
+  return Object.entries(hosts).flatMap(([pattern, { inUse, ...lists }]) => [
+    ...(inUse === undefined ? [] : attempt(['refresh', 'hosts', pattern, 'inUse'], 'value', () => parsePin(inUse))),
+    ...(['announced', 'retired'] as const).flatMap((name) =>
+      Object.entries(lists[name] ?? {}).flatMap(([pin, instant]) => {
+        const path = ['refresh', 'hosts', pattern, name, pin]
+        return [...attempt(path, 'key', () => parsePin(pin)), ...attempt(path, 'value', () => readInstant(instant, pin))]
+      })
+    )
+  ])
 }
 
 /** What only the policies together can be wrong about: two patterns for the same hosts, no pins at all. */

@@ -53,6 +53,14 @@ export const pinsSchema = {
       properties: {
         spreadMs: { $ref: '#/$defs/duration', description: 'How long it takes until a change of this file has reached every client, in milliseconds. Default 86400000 (a day).' },
         graceMs: { $ref: '#/$defs/duration', description: 'How long a pin is kept after its key was replaced, in milliseconds. Default: spreadMs.' },
+        hosts: { type: 'object', description: 'What "renewal" has noted, for each host pattern of "pins" (or "allowedSHAFingerprints").', additionalProperties: { $ref: '#/$defs/rotation' } }
+      }
+    },
+    rotation: {
+      type: 'object',
+      additionalProperties: false,
+      properties: {
+        inUse: { $ref: '#/$defs/pin', description: 'The pin of the key that the server uses.' },
         announced: { $ref: '#/$defs/instants', description: 'When a pin was added. A pin that is not listed counts as known to every client.' },
         retired: { $ref: '#/$defs/instants', description: 'When the key of a pin was replaced.' }
       }
