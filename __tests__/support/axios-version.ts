@@ -28,6 +28,11 @@ export const axiosHas = {
   interceptorOrder: axiosIs('1.13.5')
 }
 
+/** What to expect of an axios from some version on; of an earlier one nothing. */
+export function since<T>(atLeast: string, expected: T): T | undefined {
+  return axiosIs(atLeast) ? expected : undefined
+}
+
 /** `test`, or a skipped one whose name says which axios it needs. */
 export function testFrom(atLeast: string): (name: string, run: () => Promise<void>) => void {
   return (name, run) => (axiosIs(atLeast) ? test(name, run) : test.skip(`${name} (needs axios ${atLeast}; this is ${axiosVersion})`, run))

@@ -263,9 +263,9 @@ function isHandshakeFailure({ code }: Error & { code?: string }): boolean {
   return code?.startsWith('ERR_SSL_') === true
 }
 
-/** Node reports a handshake that fails, where a write waits for it, as that write's: http requests have only ever seen EPROTO. */
-function asWriteError(cause: Error): Error {
-  return Object.assign(new Error(`write EPROTO ${cause.message}`, { cause }), { errno: errnoOf('EPROTO'), code: 'EPROTO', syscall: 'write' })
+/** Node reports a handshake that fails, where a write waits for it, as that write's: http requests have only ever seen EPROTO, and no cause. */
+function asWriteError({ message }: Error): Error {
+  return Object.assign(new Error(`write EPROTO ${message}`), { errno: errnoOf('EPROTO'), code: 'EPROTO', syscall: 'write' })
 }
 
 function errnoOf(code: string): number | undefined {
