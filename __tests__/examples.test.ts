@@ -10,6 +10,7 @@ test.each([
   ['start.mjs', /genuine server: 200[^]*refused with ERR_PIN_MISMATCH; it received 0 bytes[^]*without pins: 200 .*received [1-9]\d* bytes/],
   ['fingerprints.mjs', /pinned: localhost true\nanswer: ok/],
   ['host-policies.mjs', /by its CA: 200\nself-signed: 200\nno pins: ERR_PIN_HOST_UNPINNED/],
+  ['proxy.mjs', /honest proxy: 200\ndiverting proxy: ERR_PIN_MISMATCH\nthe impostor received 0 bytes/],
   ['update.mjs', /before: 200\nafter: ERR_PIN_MISMATCH revision 2/],
   ['agent.mjs', /genuine: 200\nimpostor: ERR_PIN_MISMATCH 0 bytes/],
   ['logging.mjs', /"level":40[^]*"decision":"refused"[^]*ERR_PIN_MISMATCH/],

@@ -13,6 +13,7 @@ export type PinningErrorCode =
   | 'ERR_PIN_HOST_UNPINNED'
   | 'ERR_PIN_BYPASS'
   | 'ERR_PIN_EXPIRED'
+  | 'ERR_PIN_PROXY'
   | 'ERR_PIN_UPDATE_REJECTED'
   | 'ERR_PIN_INTEGRITY'
 
@@ -261,6 +262,20 @@ export class UpdateRejectedError extends PinningError {
     super('ERR_PIN_UPDATE_REJECTED', `The pin set was rejected: ${why}. ${keptVersion === undefined ? 'What was in force stays' : `Version ${keptVersion} is kept`}.`, options)
     this.reason = reason
     this.keptVersion = keptVersion
+  }
+}
+
+/** `ERR_PIN_PROXY`: a proxy opened no tunnel, so nothing could be verified and nothing was sent. */
+export class ProxyError extends PinningError {
+  /** `http://host:port`, without credentials. */
+  readonly proxy: string
+  /** What it answered CONNECT with; `undefined` when it gave no answer. */
+  readonly status: number | undefined
+
+  constructor(proxy: string, status: number | undefined, reason: string, options?: ErrorOptions) {
+    super('ERR_PIN_PROXY', `The proxy ${proxy} ${reason}`, options)
+    this.proxy = proxy
+    this.status = status
   }
 }
 

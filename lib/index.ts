@@ -37,6 +37,7 @@ export {
   PinningError,
   PolicyExpiredError,
   PolicyInvalidError,
+  ProxyError,
   findDiagnosis,
   findPinningError,
   isPinningError

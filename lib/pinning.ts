@@ -10,13 +10,18 @@ import type { PinningMode } from './policy/policy.js'
 import { Reporter } from './report/reporter.js'
 import type { Counters, ReportOptions } from './report/reporter.js'
 import type { DeliveryCounters } from './report/report-queue.js'
-import { PinningAgent, PlainAgent } from './transport/agent.js'
+import { PinningAgent } from './transport/agent.js'
 import type { ClientCertificateStatus } from './transport/client-certificate.js'
+import { PlainAgent } from './transport/plain-agent.js'
+import { readProxy } from './transport/proxy.js'
+import type { ProxyRule } from './transport/proxy.js'
+import { createProxyConnector } from './transport/proxy-connector.js'
+import type { ProxyOptions } from './transport/proxy-connector.js'
 import { createDelivery } from './transport/report-delivery.js'
 import type { PoolOptions, TlsOptions } from './transport/tls-options.js'
 
 /** Everything that can be said to `pinAxios`, `createPinnedAxios`, `createPinning` and `createPinningAgent`. */
-export interface PinningOptions extends Omit<PolicyOptions, 'mode'>, ModeOptions, ReportOptions {
+export interface PinningOptions extends Omit<PolicyOptions, 'mode'>, ModeOptions, ReportOptions, ProxyOptions {
   /** A file with the pins, read once and synchronously, instead of `pins` and `allowedSHAFingerprints`: see `loadPins`. */
   pinsFile?: string | URL
   /** Node's TLS options for the connections: `ca`, `cert`, `key`, `minVersion`, … */
@@ -52,6 +57,8 @@ export interface PinningStatus {
   /** Who has decided the mode: nobody, the option, its function, or `AXIOS_SSL_PINNING_MODE`. */
   readonly modeSource: ModeSource
   readonly unpinnedHosts: 'refuse' | 'allow'
+  /** `http://host:port`, without credentials; `environment`: read for each request. */
+  readonly proxy: string | false
   /** Rises with every change of what connections have to meet: pins, mode, client certificate. */
   readonly revision: number
   /** How many host patterns there are. */
@@ -73,6 +80,8 @@ export class PinningCore {
   readonly agent: PinningAgent
   /** For `http:`; lets only hosts pass that need no pins. */
   readonly plainAgent: PlainAgent
+  /** Which proxy a request takes that says nothing of one. */
+  readonly proxy: ProxyRule
   readonly reporter: Reporter
   readonly dangerAllowAdapter: PinningOptions['dangerAllowAdapter']
   readonly #options: PinningOptions
@@ -87,6 +96,7 @@ export class PinningCore {
     this.#mode = new ModeRule(this.#options, process.env, (text) => this.reporter.warnOnce(`axios-ssl-pinning: ${text}`))
     this.#policies = new PolicySet({ ...this.#options, mode: this.#mode.now.mode }, 1)
     const maxAgeMs = readDuration(this.#options.maxConnectionAgeMs, 'maxConnectionAgeMs')
+    this.proxy = this.#options.proxy === undefined ? 'environment' : readProxy(this.#options.proxy, 'proxy')
     const settings = {
       policies: () => this.policies,
       reporter: this.reporter,
@@ -94,7 +104,10 @@ export class PinningCore {
       agent: this.#options.agent,
       ...(maxAgeMs !== undefined && { maxAgeMs: () => maxAgeMs }),
       // Another revision: no connection and no session of the former certificate is used again.
-      onClientCertificate: () => void (this.#policies = this.#policies.withMode(this.#policies.mode, this.#policies.revision + 1))
+      onClientCertificate: () => void (this.#policies = this.#policies.withMode(this.#policies.mode, this.#policies.revision + 1)),
+      // Node's own agents read no environment; axios does, and is given agents that do.
+      proxy: this.#options.proxy === undefined ? false : this.proxy,
+      proxyConnector: createProxyConnector(this.#options, this.reporter)
     }
     this.agent = new PinningAgent(settings)
     this.plainAgent = new PlainAgent(settings)
@@ -141,7 +154,19 @@ export class PinningCore {
       .map(({ pattern, expiresAt }) => ({ pattern, expires: new Date(expiresAt).toISOString() }))
     const { clientCertificate } = this.agent
     const { counters, deliveries: reports } = this.reporter
-    return { mode, modeSource: this.#mode.now.source, unpinnedHosts, revision, hosts: size, ...(clientCertificate && { clientCertificate }), expiries, warnings: this.#warnings(), counters: { ...counters }, ...(reports && { reports }) }
+    return {
+      mode,
+      modeSource: this.#mode.now.source,
+      unpinnedHosts,
+      proxy: typeof this.proxy === 'object' ? this.proxy.shown : this.proxy,
+      revision,
+      hosts: size,
+      ...(clientCertificate && { clientCertificate }),
+      expiries,
+      warnings: this.#warnings(),
+      counters: { ...counters },
+      ...(reports && { reports })
+    }
   }
 
   /** Closes the idle and the busy sockets of both agents, and delivers the reports that wait, within two seconds. */
@@ -195,7 +220,10 @@ const optionNames = [
   'tls',
   'agent',
   'maxConnectionAgeMs',
-  'dangerAllowAdapter'
+  'dangerAllowAdapter',
+  'proxy',
+  'proxyPins',
+  'proxyTls'
 ]
 
 function hostAndPort(target: string | URL): { host: string; port: number } {

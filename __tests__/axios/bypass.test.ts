@@ -7,6 +7,9 @@ import { join } from 'node:path'
 import { pinAxios } from '../../lib/index.js'
 import type { Pinning, PinningOptions } from '../../lib/index.js'
 import { axiosHas } from '../support/axios-version.js'
+import { loadModule } from '../../lib/policy/load-module.js'
+import { startProxy } from '../support/proxies.js'
+import type { TestProxy } from '../support/proxies.js'
 import { createAuthority } from '../support/pki.js'
 import { startPlainServer, startServer } from '../support/servers.js'
 import type { PlainServer, TestServer } from '../support/servers.js'
@@ -22,6 +25,8 @@ const ca = root.pem
 let genuine: TestServer
 let impostor: TestServer
 let plain: PlainServer
+let tunnel: TestProxy
+let tunnels: typeof import('https-proxy-agent')
 let redirector: TestServer
 const pinnings: Pinning[] = []
 
@@ -29,6 +34,8 @@ beforeAll(async () => {
   genuine = await startServer({ certificate: genuineLeaf })
   impostor = await startServer({ certificate: otherLeaf })
   plain = await startPlainServer()
+  tunnel = await startProxy()
+  tunnels = await loadModule('https-proxy-agent', () => import('https-proxy-agent'))
   redirector = await startServer({ certificate: genuineLeaf, handler: (req, res) => void res.writeHead(307, { location: decodeURIComponent(req.url?.slice(1) ?? '') }).end() })
 })
 
@@ -37,7 +44,7 @@ afterEach(async () => {
   await Promise.all(pinnings.splice(0).map((pinning) => pinning.close()))
 })
 
-afterAll(() => Promise.all([genuine, impostor, plain, redirector].map((server) => server.close())))
+afterAll(() => Promise.all([genuine, impostor, plain, redirector, tunnel].map((server) => server.close())))
 
 const proxyVariables = ['HTTPS_PROXY', 'https_proxy', 'ALL_PROXY', 'all_proxy', 'HTTP_PROXY', 'NO_PROXY']
 
@@ -58,12 +65,13 @@ async function codeOf(request: () => Promise<unknown>): Promise<string> {
 }
 
 const agent = new https.Agent({ ca })
-const proxyOf = (): { protocol: string; host: string; port: number } => ({ protocol: 'http', host: '127.0.0.1', port: plain.port })
+const proxyOf = (): { protocol: string; host: string; port: number } => ({ protocol: 'http', host: '127.0.0.1', port: tunnel.port })
 const leaky = { request: (options: object, callback: (res: http.IncomingMessage) => void) => https.request({ ...options, agent }, callback) }
 const directAdapter = (config: InternalAxiosRequestConfig): Promise<never> => axios.create({ httpsAgent: agent, proxy: false }).request({ url: config.url as string, method: 'post', data: 'secret' })
 
 /** What a request may bring along, as the README lists it; `what` is the column of the table. */
 const ways: Array<{ option: string; what: string; code: string; config: () => AxiosRequestConfig }> = [
+  { option: '`httpsAgent` that opens tunnels (https-proxy-agent, socks-proxy-agent)', what: 'pinned', code: 'ERR_PIN_MISMATCH', config: () => ({ httpsAgent: new tunnels.HttpsProxyAgent(tunnel.url) }) },
   { option: '`httpsAgent` of another kind', what: 'refused', code: 'ERR_PIN_BYPASS', config: () => ({ httpsAgent: agent }) },
   { option: '`httpsAgent: null` or `false`', what: 'pinned', code: 'ERR_PIN_MISMATCH', config: () => ({ httpsAgent: null }) },
   { option: '`httpAgent`', what: 'pinned', code: 'ERR_PIN_MISMATCH', config: () => ({ httpAgent: new http.Agent() }) },
@@ -73,7 +81,7 @@ const ways: Array<{ option: string; what: string; code: string; config: () => Ax
   { option: '`transport`', what: 'refused', code: 'ERR_PIN_BYPASS', config: () => ({ transport: leaky }) as AxiosRequestConfig },
   { option: '`socketPath`', what: 'refused', code: 'ERR_PIN_BYPASS', config: () => ({ socketPath: '/nowhere.sock' }) },
   { option: '`httpVersion: 2`', what: 'refused', code: 'ERR_PIN_BYPASS', config: () => ({ httpVersion: 2, http2Options: { ca } }) as AxiosRequestConfig },
-  { option: '`proxy: { … }`', what: 'refused', code: 'ERR_PIN_BYPASS', config: () => ({ proxy: proxyOf() }) },
+  { option: '`proxy: { … }`, and `HTTPS_PROXY`, `ALL_PROXY` in the environment', what: 'pinned', code: 'ERR_PIN_MISMATCH', config: () => ({ proxy: proxyOf() }) },
   { option: '`proxy: false`', what: 'pinned', code: 'ERR_PIN_MISMATCH', config: () => ({ proxy: false }) },
   { option: '`maxRedirects: 0`', what: 'pinned', code: 'ERR_PIN_MISMATCH', config: () => ({ maxRedirects: 0 }) },
   { option: '`lookup`, `family`', what: 'pinned', code: 'ERR_PIN_MISMATCH', config: () => ({ lookup: (_host: string, _options: object, callback: (error: null, address: string, family: number) => void) => callback(null, '127.0.0.1', 4) }) as AxiosRequestConfig },
@@ -112,15 +120,12 @@ test('the README lists each of these', () => {
   expect(readFileSync(join(__dirname, '../../README.md'), 'utf8').includes(table) ? '' : `the README needs this table:\n${table}`).toBe('')
 })
 
-test.each(['HTTPS_PROXY', 'https_proxy', 'ALL_PROXY', 'all_proxy'])('%s in the environment is refused by name, unless proxy: false or NO_PROXY say otherwise', async (name) => {
-  process.env[name] = `http://127.0.0.1:${plain.port}`
-  const before = plain.receivedBytes
-  const error = (await pinned().post(impostor.url, 'secret').catch((thrown: unknown) => thrown)) as AxiosError
-  expect([error.code, error.message]).toEqual(['ERR_PIN_BYPASS', expect.stringMatching(/(HTTPS|ALL)_PROXY/i)])
-  expect((await pinned().get(genuine.url, { proxy: false })).status).toBe(200)
-  process.env['NO_PROXY'] = 'localhost'
+test.each(['HTTPS_PROXY', 'https_proxy', 'ALL_PROXY', 'all_proxy'])('%s in the environment: the pins hold inside the tunnel', async (name) => {
+  process.env[name] = tunnel.url
+  const before = tunnel.asked.length
+  expect(await codeOf(() => pinned().post(impostor.url, 'secret'))).toBe('ERR_PIN_MISMATCH')
   expect((await pinned().get(genuine.url)).status).toBe(200)
-  expect([plain.receivedBytes - before, impostor.decryptedBytes]).toEqual([0, 0])
+  expect([tunnel.asked.length - before, impostor.decryptedBytes]).toEqual([2, 0])
 })
 
 test('plain http: URLs and redirects to them are refused, and carry nothing', async () => {
@@ -213,13 +218,20 @@ test('a polluted Object.prototype supplies nothing', async () => {
   expect(impostor.decryptedBytes).toBe(before)
 })
 
-test('a refused request that is sent again does not mistake what the guard set for the user’s wish', async () => {
-  process.env['HTTPS_PROXY'] = `http://127.0.0.1:${plain.port}`
+test('a request that is sent again does not mistake what the guard set for the user’s wish', async () => {
+  process.env['HTTPS_PROXY'] = tunnel.url
+  const before = tunnel.asked.length
   const api = pinned()
-  const error = (await api.get(genuine.url).catch((thrown: unknown) => thrown)) as AxiosError
-  expect(error.code).toBe('ERR_PIN_BYPASS')
-  expect(await codeOf(() => api.request(error.config as AxiosRequestConfig))).toBe('ERR_PIN_BYPASS')
-  delete process.env['HTTPS_PROXY']
+  const answer = await api.get(genuine.url)
+  expect((await api.request({ ...answer.config } as AxiosRequestConfig)).status).toBe(200)
+  expect(tunnel.asked.length - before).toBe(1)
+  process.env['NO_PROXY'] = 'localhost'
+  process.env['HTTPS_PROXY'] = 'http://127.0.0.1:1'
+  expect((await api.request(answer.config as AxiosRequestConfig)).status).toBe(200)
+  delete process.env['NO_PROXY']
+  const error = (await api.request(answer.config as AxiosRequestConfig).catch((thrown: unknown) => thrown)) as AxiosError
+  expect(error.code).toBe('ERR_PIN_PROXY')
+  process.env['HTTPS_PROXY'] = tunnel.url
   expect((await api.request(error.config as AxiosRequestConfig)).status).toBe(200)
 })
 

@@ -1,8 +1,10 @@
-import { getProxyForUrl } from 'proxy-from-env'
 import { BypassError } from '../errors.js'
+import type { PinningError } from '../errors.js'
 import type { PinningCore } from '../pinning.js'
 import { RefusingAgent } from '../transport/agent.js'
 import { askForAdapter, sealFor } from './allowed-adapter.js'
+import { routeOf } from './route.js'
+import type { Agents } from './route.js'
 
 type Fields = Partial<Record<(typeof sealedFields)[number], unknown>>
 
@@ -46,7 +48,8 @@ function sealNow(config: Config, core: PinningCore, memory: Memory): void {
   const url = resolveUrl(config)
   const foreign = foreignAdapter(given.adapter)
   const allowed = foreign === undefined ? undefined : askForAdapter(foreign, config, core)
-  const bypass = allowed instanceof BypassError ? allowed : findBypass(given, url, core)
+  const route = routeOf(given, core)
+  const bypass = allowed instanceof BypassError ? allowed : (findBypass(given) ?? (route instanceof Error ? route : undefined))
   // Let go only where nothing at all is enforced: past the agent, a redirect could lead anywhere.
   if (bypass && !core.policies.modes.has('enforce')) {
     core.reporter.warnOnce(`axios-ssl-pinning: ${bypass.message} (let pass, report-only)`)
@@ -54,8 +57,8 @@ function sealNow(config: Config, core: PinningCore, memory: Memory): void {
   }
   // A refusal is not thrown but given to axios as an agent that fails: so it becomes an AxiosError of the user's own copy
   // of axios, and no interceptor can recover the request from before the seal. An allowed adapter gets them too.
-  const onRefusal = (): void => core.reporter.blocked(url?.hostname ?? '', Number(url?.port || 443), bypass as BypassError)
-  const agents = bypass ? { http: new RefusingAgent(bypass, 'http:', onRefusal), https: new RefusingAgent(bypass, 'https:', onRefusal) } : { http: core.plainAgent, https: core.agent }
+  const onRefusal = (): void => core.reporter.blocked(url?.hostname ?? '', Number(url?.port || 443), bypass as PinningError)
+  const agents = bypass ? { http: new RefusingAgent(bypass, 'http:', onRefusal), https: new RefusingAgent(bypass, 'https:', onRefusal) } : (route as Agents)
   memory.given = given
   memory.sealed = {
     adapter: typeof allowed === 'function' ? sealFor(allowed, sealedFields) : 'http',
@@ -90,16 +93,10 @@ function ownOrTemplate(config: Config, field: string): unknown {
   return undefined
 }
 
-function findBypass(given: Fields, url: URL | undefined, core: PinningCore): BypassError | undefined {
-  // An allowed adapter may ask axios again with the config of a refused request.
-  if (given.httpsAgent instanceof RefusingAgent) return given.httpsAgent.error as BypassError
-  if (given.httpsAgent && given.httpsAgent !== core.agent) return new BypassError('httpsAgent', 'it is another agent than the pinned one; right would be to leave it out and use the options agent and tls of pinAxios')
+function findBypass(given: Fields): BypassError | undefined {
   if (given.transport) return new BypassError('transport', 'it opens its own connections; right would be to leave it out')
   if (given.socketPath) return new BypassError('socketPath', 'a local socket has no TLS peer of that host; right would be to leave it out')
   if (given.httpVersion !== undefined && Number(given.httpVersion) !== 1) return new BypassError('httpVersion', 'HTTP/2 sessions do not use the pinned agent; right would be to leave it out')
-  if (given.proxy) return new BypassError('proxy', 'a proxy would make the connection; right would be proxy: false')
-  const variable = given.proxy === false || url === undefined ? undefined : proxyVariable(url)
-  if (variable !== undefined) return new BypassError(variable, `the environment sets a proxy for ${url?.host}; right would be proxy: false, or the host in NO_PROXY`)
   return undefined
 }
 
@@ -115,13 +112,6 @@ function foreignAdapter(adapter: unknown): unknown {
     return each
   }
   return undefined
-}
-
-function proxyVariable(url: URL): string | undefined {
-  if (!getProxyForUrl(url.href)) return undefined
-  const scheme = url.protocol.slice(0, -1)
-  const names = [`${scheme}_proxy`, `npm_config_${scheme}_proxy`, 'npm_config_proxy', 'all_proxy'].flatMap((name) => [name.toUpperCase(), name])
-  return names.find((name) => process.env[name]) ?? 'HTTPS_PROXY'
 }
 
 /** As axios combines them; `undefined` when that gives no absolute URL, which axios then refuses itself. */

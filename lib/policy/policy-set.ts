@@ -52,9 +52,10 @@ export class PolicySet {
   /**
    * @param revision names this set in pool names and reports; rises with every update
    * @param base a set whose policies are taken over, in place of any in the options
+   * @param demandPins `false` where it is well that nothing is pinned
    * @throws {PolicyInvalidError | PinInvalidError | TypeError} naming the option
    */
-  constructor(given: PolicyOptions, readonly revision: number, base?: PolicySet) {
+  constructor(given: PolicyOptions, readonly revision: number, base?: PolicySet, demandPins = true) {
     if (typeof given !== 'object' || given === null) throw new TypeError(`options must be an object, not ${describeType(given)}`)
     const options = ownOptions(given)
     this.#exact = base ? base.#exact : new PatternTable()
@@ -65,7 +66,7 @@ export class PolicySet {
     if (base) this.#everywhere = base.#everywhere
     else if (options.allowedSHAFingerprints !== undefined) this.#everywhere = parsePolicy('allowedSHAFingerprints', readFingerprints(options.allowedSHAFingerprints), 'allowedSHAFingerprints')
     this.size = base ? base.size : this.#addPatterns(options.pins)
-    if (this.size === 0 && this.#everywhere === undefined) throw new PolicyInvalidError('options', 'there are no pins; right would be allowedSHAFingerprints: ["AB:CD:…"] or pins: { "api.example.com": ["sha256/…"] }')
+    if (demandPins && this.size === 0 && this.#everywhere === undefined) throw new PolicyInvalidError('options', 'there are no pins; right would be allowedSHAFingerprints: ["AB:CD:…"] or pins: { "api.example.com": ["sha256/…"] }')
     this.modes = new Set([this.mode, ...[...this.policies()].map((policy) => this.modeOf(policy))])
     this.warnings = base ? base.warnings : [...this.#checkBackups(readBoolean(options.requireBackupPin, false, 'requireBackupPin')), ...this.#checkModes()]
   }

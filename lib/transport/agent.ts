@@ -1,5 +1,4 @@
 import type { ClientRequest, RequestOptions } from 'node:http'
-import * as http from 'node:http'
 import * as https from 'node:https'
 import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
@@ -17,6 +16,11 @@ import { watchResponses } from './responses.js'
 import { Sessions } from './sessions.js'
 import { perRequestTlsOptions, readPoolOptions, readTlsOptions } from './tls-options.js'
 import type { PoolOptions, TlsOptions } from './tls-options.js'
+import { findProxy } from './proxy.js'
+import type { Proxy, ProxyRule } from './proxy.js'
+import { createProxyConnector } from './proxy-connector.js'
+import { Tunnel, joinTunnel } from './tunnel.js'
+import type { ProxyConnector } from './tunnel.js'
 import { Trusts } from './trust.js'
 
 export interface AgentSettings {
@@ -28,6 +32,9 @@ export interface AgentSettings {
   readonly maxAgeMs?: (host: string, port: number) => number
   /** Called when the files hold another client certificate: connections of the former are not to be used again. */
   readonly onClientCertificate?: () => void
+  /** Which proxy connections take that come to the agent itself; default none. */
+  readonly proxy?: ProxyRule
+  readonly proxyConnector?: ProxyConnector
   /** Milliseconds since the epoch; default `Date.now`. */
   readonly now?: () => number
 }
@@ -39,6 +46,9 @@ export interface AgentSettings {
 export class PinningAgent extends https.Agent {
   readonly #connector: Connector
   readonly #clientCertificate: ClientCertificateFiles | undefined
+  readonly #proxyConnector: ProxyConnector
+  readonly #proxy: ProxyRule
+  readonly #through = new Map<ProxyRule, https.Agent>()
   readonly #proofs = new WeakMap<object, Proof>()
   /** No proof ends before this moment; a lower bound, so that the common case is one comparison. */
   #goodUntil = Infinity
@@ -81,6 +91,8 @@ export class PinningAgent extends https.Agent {
     watchResponses(this, (response, request) => {
       if (clock.isDue && this.#proofs.get(response.socket)?.peer.result === 'pinned') clock.observe(request.host, response.headers.date)
     })
+    this.#proxy = settings.proxy ?? false
+    this.#proxyConnector = settings.proxyConnector ?? createProxyConnector({}, settings.reporter)
     // Before Node's own listener hands a freed socket to a queued request or keeps it.
     this.prependListener('free', (socket: Duplex, options: NamedOptions) => {
       const proof = this.#proofs.get(socket)
@@ -95,16 +107,38 @@ export class PinningAgent extends https.Agent {
    */
   override getName(options: NamedOptions = {}): string {
     const name = `${options.host || 'localhost'}:${options.port ?? ''}:${options.localAddress ?? ''}:${options.family ?? ''}:${options.socketPath ?? ''}:${options.servername ?? ''}`
-    return `${name}:r${options[revision] ?? this.#connector.policies().revision}${options[refusal] ? ':refused' : ''}`
+    const through = options[via] ? `:via ${options[via].key}` : ''
+    return `${name}:r${options[revision] ?? this.#connector.policies().revision}${through}${options[refusal] ? ':refused' : ''}`
   }
 
   /** Called by `http.ClientRequest` (undocumented, the same on Node 20 to 26) for every request. */
   addRequest(req: ClientRequest, options: NamedOptions, ...legacy: unknown[]): void {
+    this.#add(this.#proxy, req, options, legacy)
+  }
+
+  /** This agent with its pool, for requests to which another rule of proxies applies. */
+  through(rule: ProxyRule): https.Agent {
+    const known = this.#through.get(rule)
+    if (known) return known
+    const addRequest = (req: ClientRequest, options: NamedOptions, ...legacy: unknown[]): void => this.#add(rule, req, options, legacy)
+    const agent = Object.create(this, { addRequest: { value: addRequest } }) as https.Agent
+    // The rules of nearly every request; a proxy of its own is an object of its own each time.
+    if (typeof rule !== 'object') this.#through.set(rule, agent)
+    return agent
+  }
+
+  #add(rule: ProxyRule, req: ClientRequest, options: NamedOptions, legacy: unknown[]): void {
     const brought = findTlsOption(options)
-    const error = brought === undefined ? undefined : new BypassError(brought, 'TLS options are set when the agent is made; right would be the tls option')
+    let error: PinningError | undefined = brought === undefined ? undefined : new BypassError(brought, 'TLS options are set when the agent is made; right would be the tls option')
+    let proxy: Proxy | undefined
+    try {
+      proxy = findProxy(rule, 'https:', options.host || 'localhost', Number(options.port ?? 443))
+    } catch (thrown) {
+      error ??= thrown as PinningError
+    }
     this.#dropStale()
     // Node copies these along with the rest, and asks for the name again when it looks for queued requests.
-    nodeAgent.addRequest.call(this, req, { ...options, [revision]: this.#connector.policies().revision, [refusal]: error }, ...legacy)
+    nodeAgent.addRequest.call(this, req, { ...options, [revision]: this.#connector.policies().revision, [refusal]: error, [via]: proxy }, ...legacy)
   }
 
   /** Called by Node's agent when it wants a new socket. */
@@ -121,10 +155,13 @@ export class PinningAgent extends https.Agent {
     }
     const { servername, socketPath, timeout, keepAlive, keepAliveInitialDelay, noDelay, lookup, family, hints, localAddress, localPort, autoSelectFamily, autoSelectFamilyAttemptTimeout } = options
     try {
-      return connectPinned(
-        { host, port, pool: this.getName(options), servername: servername ?? undefined, socketPath: socketPath ?? undefined, timeout, keepAlive, keepAliveInitialDelay, noDelay, lookup: lookup, family, hints, localAddress, localPort, autoSelectFamily, autoSelectFamilyAttemptTimeout },
+      const tunnel = options[via] && new Tunnel(options[via], host, port, this.#proxyConnector)
+      const socket = connectPinned(
+        { host, port, pool: this.getName(options), servername: servername ?? undefined, socketPath: socketPath ?? undefined, timeout, keepAlive, keepAliveInitialDelay, noDelay, lookup: lookup, family, hints, localAddress, localPort, autoSelectFamily, autoSelectFamilyAttemptTimeout, tunnel },
         this.#connector
       )
+      if (tunnel) joinTunnel(socket, tunnel, timeout)
+      return socket
     } catch (thrown) {
       // Thrown here it would leave the request without an 'error' event, and the queue behind it stuck.
       return refusedSocket(thrown as Error)
@@ -171,41 +208,6 @@ export class PinningAgent extends https.Agent {
   }
 }
 
-/** The `http.Agent` beside it: lets plain `http:` pass only to hosts that need no pins. */
-export class PlainAgent extends http.Agent {
-  readonly #settings: AgentSettings
-
-  constructor(settings: AgentSettings) {
-    super(readPoolOptions(settings.agent))
-    this.#settings = settings
-    // A socket from before an update, which Node would hand to a queued request. One that was refused fails by itself.
-    this.prependListener('free', (socket: Socket, options: NamedOptions) => {
-      if ((socket.connecting || !socket.pending) && this.#findRefusal(options)) socket.destroy()
-    })
-  }
-
-  /** As in {@link PinningAgent}: a refused request has a pool of its own. */
-  override getName(options: NamedOptions = {}): string {
-    return `${super.getName(options)}${options[refusal] ? ':refused' : ''}`
-  }
-
-  /** Every request is asked about, since a pooled socket may be older than the policies. */
-  addRequest(req: ClientRequest, options: NamedOptions, ...legacy: unknown[]): void {
-    nodePlainAgent.addRequest.call(this, req, { ...options, [refusal]: this.#findRefusal(options) }, ...legacy)
-  }
-
-  override createConnection(options: NamedOptions, callback?: (error: Error | null, stream: Duplex) => void): Duplex | null | undefined {
-    const error = options[refusal] ?? this.#findRefusal(options)
-    if (error === undefined) return super.createConnection(options, callback)
-    this.#settings.reporter.blocked(options.host || 'localhost', Number(options.port ?? 80), error)
-    return refusedSocket(error)
-  }
-
-  #findRefusal({ host, port }: NamedOptions): BypassError | undefined {
-    return plainRefusal(this.#settings.policies(), host || 'localhost', Number(port ?? 80))
-  }
-}
-
 /** An agent whose every connection fails with one error: what a request is given that would go past the pins. */
 export class RefusingAgent extends https.Agent {
   constructor(readonly error: PinningError, protocol: 'http:' | 'https:', readonly onRefusal: () => void) {
@@ -225,8 +227,9 @@ interface Proof {
   readonly policies: PolicySet
 }
 
-type NamedOptions = RequestOptions & {
+export type NamedOptions = RequestOptions & {
   [revision]?: number
+  [via]?: Proxy | undefined
   [refusal]?: PinningError | undefined
   servername?: string
   keepAlive?: boolean
@@ -237,13 +240,13 @@ type NamedOptions = RequestOptions & {
 }
 
 const revision: unique symbol = Symbol('axios-ssl-pinning.revision')
-const refusal: unique symbol = Symbol('axios-ssl-pinning.refusal')
+export const via: unique symbol = Symbol('axios-ssl-pinning.via')
+export const refusal: unique symbol = Symbol('axios-ssl-pinning.refusal')
 
 const nodeAgent = https.Agent.prototype as unknown as { addRequest(...args: unknown[]): void }
-const nodePlainAgent = http.Agent.prototype as unknown as { addRequest(...args: unknown[]): void }
 
 /** A socket that was never connected and fails with an error once the request listens: queues and time-outs see an ordinary failed connection. */
-function refusedSocket(error: Error): Socket {
+export function refusedSocket(error: Error): Socket {
   const socket = new Socket()
   holdWrites(socket)
   setImmediate(() => socket.destroy(error))
@@ -255,15 +258,6 @@ function findTlsOption(options: object): string | undefined {
     if (perRequestTlsOptions.has(name) && (options as Record<string, unknown>)[name] !== undefined) return name
   }
   return undefined
-}
-
-function plainRefusal(policies: PolicySet, host: string, port: number): BypassError | undefined {
-  const found = [port, 443, 80].map((each) => policies.find(host, each)).filter((policy) => policy !== undefined)
-  const pinned = found.some((policy) => policies.modeOf(policy) === 'enforce')
-  const unpinned = found.length === 0 && policies.mode === 'enforce' && policies.unpinnedHosts === 'refuse'
-  if (!pinned && !unpinned) return undefined
-  const why = pinned ? `${host} is pinned and is never spoken to in plain text` : `no pins are known for ${host}, and plain text has no peer to verify`
-  return new BypassError('http:', `${why}; right would be https:`)
 }
 
 function refuseCopiedOptions(): Error {

@@ -1,5 +1,6 @@
 import type { X509Certificate } from 'node:crypto'
 import type { LookupFunction } from 'node:net'
+import type { Duplex } from 'node:stream'
 import { TLSSocket, connect } from 'node:tls'
 import type { ConnectionOptions, SecureContext } from 'node:tls'
 import { getSystemErrorMap } from 'node:util'
@@ -35,6 +36,8 @@ export interface Target {
   readonly localPort: number | undefined
   readonly autoSelectFamily: boolean | undefined
   readonly autoSelectFamilyAttemptTimeout: number | undefined
+  /** Through a proxy: the stream that leads to the host. */
+  readonly tunnel: Duplex | undefined
 }
 
 /** What all connections of one agent share. */
@@ -245,8 +248,8 @@ function connectionOptions(target: Target, connector: Connector, secureContext: 
     // Explicit, so that NODE_TLS_REJECT_UNAUTHORIZED=0 changes nothing. Without it (trust: 'pin-only') the verdict is made in onSecureConnect.
     rejectUnauthorized,
     checkServerIdentity,
+    socket: target.tunnel,
     // Own and undefined, so that no polluted prototype supplies them.
-    socket: undefined,
     pskCallback: undefined,
     enableTrace: undefined
   }

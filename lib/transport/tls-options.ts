@@ -49,21 +49,24 @@ export interface TlsSettings {
   readonly clientCertificate: ClientCertificateOptions | undefined
 }
 
-/** @throws {PolicyInvalidError | TypeError} naming the option */
-export function readTlsOptions(given: TlsOptions | undefined): TlsSettings {
+/**
+ * @param where the option's name: `tls`, or `proxyTls`
+ * @throws {PolicyInvalidError | TypeError} naming the option
+ */
+export function readTlsOptions(given: TlsOptions | undefined, where = 'tls'): TlsSettings {
   const refused = Object.keys(given ?? {}).find((name) => name in refusals && !(name === 'rejectUnauthorized' && given?.rejectUnauthorized === true))
-  if (refused !== undefined) throw new PolicyInvalidError(`tls.${refused}`, refusals[refused] as string)
-  const options = readOptions(given ?? {}, [...contextOptions, 'servername', 'minDHSize', 'clientCertificate', 'keyExchange', 'rejectUnauthorized'], 'tls')
-  if (options.servername !== undefined && (typeof options.servername !== 'string' || isIP(options.servername))) throw new PolicyInvalidError('tls.servername', 'must be a host name; TLS has no server name for an IP address')
+  if (refused !== undefined) throw new PolicyInvalidError(`${where}.${refused}`, refusals[refused] as string)
+  const options = readOptions(given ?? {}, [...contextOptions, 'servername', 'minDHSize', 'clientCertificate', 'keyExchange', 'rejectUnauthorized'], where)
+  if (options.servername !== undefined && (typeof options.servername !== 'string' || isIP(options.servername))) throw new PolicyInvalidError(`${where}.servername`, 'must be a host name; TLS has no server name for an IP address')
   const open = (typeof options.ciphers === 'string' ? options.ciphers : '').split(/[:, ]+/).find((cipher) => withoutSecrecy.test(cipher))
-  if (open !== undefined) throw new PolicyInvalidError('tls.ciphers', `${open} lets ciphers in that do not encrypt, or take no certificate; right would be to leave it out`)
+  if (open !== undefined) throw new PolicyInvalidError(`${where}.ciphers`, `${open} lets ciphers in that do not encrypt, or take no certificate; right would be to leave it out`)
   const { servername, minDHSize, clientCertificate, keyExchange, rejectUnauthorized: _, ...context } = options
   const doubled = clientCertificate && (['cert', 'key', 'pfx', 'passphrase'] as const).find((name) => options[name] !== undefined)
-  if (doubled) throw new PolicyInvalidError('tls.clientCertificate', `tls.${doubled} says the certificate already; right would be one of the two`)
-  const groups = readKeyExchange(keyExchange, options, 'tls')
-  const minVersion = groups.minVersion ?? readVersion(options.minVersion, 'tls.minVersion') ?? raised(tls.DEFAULT_MIN_VERSION)
-  const maxVersion = readVersion(options.maxVersion, 'tls.maxVersion')
-  if (maxVersion !== undefined && maxVersion < minVersion) throw new PolicyInvalidError('tls.maxVersion', `${maxVersion} is below the minimum, ${minVersion}; right would be '${minVersion}'`)
+  if (doubled) throw new PolicyInvalidError(`${where}.clientCertificate`, `${where}.${doubled} says the certificate already; right would be one of the two`)
+  const groups = readKeyExchange(keyExchange, options, where)
+  const minVersion = groups.minVersion ?? readVersion(options.minVersion, `${where}.minVersion`) ?? raised(tls.DEFAULT_MIN_VERSION)
+  const maxVersion = readVersion(options.maxVersion, `${where}.maxVersion`)
+  if (maxVersion !== undefined && maxVersion < minVersion) throw new PolicyInvalidError(`${where}.maxVersion`, `${maxVersion} is below the minimum, ${minVersion}; right would be '${minVersion}'`)
   return {
     context: {
       ...(context as SecureContextOptions),

@@ -1,0 +1,114 @@
+import type { ClientRequest } from 'node:http'
+import * as http from 'node:http'
+import { isIP } from 'node:net'
+import type { Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
+import { BypassError } from '../errors.js'
+import type { PinningError } from '../errors.js'
+import type { PolicySet } from '../policy/policy-set.js'
+import { refusal, refusedSocket, via } from './agent.js'
+import type { AgentSettings, NamedOptions } from './agent.js'
+import { findProxy } from './proxy.js'
+import type { Proxy, ProxyRule, ProxyServer } from './proxy.js'
+import { createProxyConnector } from './proxy-connector.js'
+import { readPoolOptions } from './tls-options.js'
+import { basicAuth, connectToProxy } from './tunnel.js'
+import type { ProxyConnector } from './tunnel.js'
+
+/** The `http.Agent` beside the pinning one: lets plain `http:` pass only to hosts that need no pins. */
+export class PlainAgent extends http.Agent {
+  readonly #settings: AgentSettings
+  readonly #proxyConnector: ProxyConnector
+
+  constructor(settings: AgentSettings) {
+    super(readPoolOptions(settings.agent))
+    this.#settings = settings
+    this.#proxyConnector = settings.proxyConnector ?? createProxyConnector({}, settings.reporter)
+    // A socket from before an update, which Node would hand to a queued request. One that was refused fails by itself.
+    this.prependListener('free', (socket: Socket, options: RoutedOptions) => {
+      if ((socket.connecting || !socket.pending) && this.#findRefusal(options)) socket.destroy()
+    })
+  }
+
+  /** A refused request has a pool of its own, so that no pooled socket takes it and no other request its refusal. */
+  override getName(options: RoutedOptions = {}): string {
+    const through = options[via] ? `:via ${options[via].key}` : ''
+    return `${super.getName(options)}${through}${options[refusal] ? ':refused' : ''}`
+  }
+
+  /** Every request is asked about, since a pooled socket may be older than the policies. */
+  addRequest(req: ClientRequest, options: RoutedOptions, ...legacy: unknown[]): void {
+    this.#add(this.#settings.proxy ?? false, undefined, req, options, legacy)
+  }
+
+  /**
+   * This agent with its pool, for requests to which another rule of proxies applies.
+   * @param own an `httpAgent` of the user's, which then makes the connections that need no pins
+   */
+  through(rule: ProxyRule, own?: http.Agent): http.Agent {
+    const addRequest = (req: ClientRequest, options: RoutedOptions, ...legacy: unknown[]): void => this.#add(rule, own, req, options, legacy)
+    return Object.create(own ?? this, { addRequest: { value: addRequest } }) as http.Agent
+  }
+
+  override createConnection(options: RoutedOptions, callback?: (error: Error | null, stream: Duplex) => void): Duplex | null | undefined {
+    const error = options[refusal] ?? this.#findRefusal(options)
+    const server = options[via]?.server
+    if (error) {
+      const { host, port } = target(options)
+      this.#settings.reporter.blocked(host, port, error)
+      return refusedSocket(error)
+    }
+    if (server?.protocol === 'https:') return connectToProxy(server, options[via] as Proxy, this.#proxyConnector)
+    return super.createConnection(options, callback)
+  }
+
+  #add(rule: ProxyRule, own: http.Agent | undefined, req: ClientRequest, options: RoutedOptions, legacy: unknown[]): void {
+    const { host, port } = target(options)
+    let error: PinningError | undefined = this.#findRefusal(options)
+    let proxy: Proxy | undefined
+    try {
+      proxy = findProxy(rule, 'http:', host, port)
+      if (!error && proxy) error = forward(req, proxy, host, port)
+    } catch (thrown) {
+      error ??= thrown as PinningError
+    }
+    if (own && !error && !proxy) return void (own as unknown as { addRequest(...args: unknown[]): void }).addRequest(req, options, ...legacy)
+    const route = proxy?.server ? { host: proxy.server.host, port: proxy.server.port, [via]: proxy, [origin]: { host, port } } : {}
+    nodePlainAgent.addRequest.call(this, req, { ...options, ...route, [refusal]: error }, ...legacy)
+  }
+
+  #findRefusal(options: RoutedOptions): BypassError | undefined {
+    const { host, port } = target(options)
+    return plainRefusal(this.#settings.policies(), host, port)
+  }
+}
+
+type RoutedOptions = NamedOptions & { [origin]?: { host: string; port: number } }
+
+const origin: unique symbol = Symbol('axios-ssl-pinning.origin')
+
+const nodePlainAgent = http.Agent.prototype as unknown as { addRequest(...args: unknown[]): void }
+
+/** Where a request is meant for, whatever carries it there. */
+function target(options: RoutedOptions): { host: string; port: number } {
+  return options[origin] ?? { host: options.host || 'localhost', port: Number(options.port ?? 80) }
+}
+
+/** Makes a request one to a forward proxy: the whole URL in its first line, and the proxy's credentials. */
+function forward(req: ClientRequest, proxy: Proxy, host: string, port: number): BypassError | undefined {
+  const { server } = proxy as { server: ProxyServer | undefined }
+  if (server === undefined) return new BypassError('proxy', 'this agent opens tunnels, which serve https: URLs')
+  if ((req as unknown as { _header: unknown })._header) return new BypassError('headers', 'they are an array, and the proxy needs the whole URL in the first line; right would be an object')
+  req.path = `http://${isIP(host) === 6 ? `[${host}]` : host}${port === 80 ? '' : `:${port}`}${req.path}`
+  if (server.auth !== undefined) req.setHeader('proxy-authorization', basicAuth(server.auth))
+  return undefined
+}
+
+function plainRefusal(policies: PolicySet, host: string, port: number): BypassError | undefined {
+  const found = [port, 443, 80].map((each) => policies.find(host, each)).filter((policy) => policy !== undefined)
+  const pinned = found.some((policy) => policies.modeOf(policy) === 'enforce')
+  const unpinned = found.length === 0 && policies.mode === 'enforce' && policies.unpinnedHosts === 'refuse'
+  if (!pinned && !unpinned) return undefined
+  const why = pinned ? `${host} is pinned and is never spoken to in plain text` : `no pins are known for ${host}, and plain text has no peer to verify`
+  return new BypassError('http:', `${why}; right would be https:`)
+}
