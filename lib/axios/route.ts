@@ -1,4 +1,4 @@
-import * as http from 'node:http'
+import { Agent } from 'node:http'
 import type * as https from 'node:https'
 import { BypassError } from '../errors.js'
 import type { PinningError } from '../errors.js'
@@ -9,7 +9,7 @@ import type { ProxyRule } from '../transport/proxy.js'
 
 /** What a request takes for `http:` and for `https:` URLs, redirects included. */
 export interface Agents {
-  readonly http: http.Agent
+  readonly http: Agent
   readonly https: https.Agent
 }
 
@@ -26,7 +26,7 @@ export function routeOf(given: { proxy?: unknown; httpAgent?: unknown; httpsAgen
   if (earlier?.core === core && !proxy) return earlier.agents
   const rule = ruleOf(proxy, earlier?.core === core || httpsAgent === core.agent ? undefined : httpsAgent, core)
   if (rule instanceof Error) return rule
-  const own = httpAgent instanceof http.Agent && httpAgent !== core.plainAgent && earlier?.agents.http !== httpAgent ? httpAgent : undefined
+  const own = httpAgent instanceof Agent && httpAgent !== core.plainAgent && earlier?.agents.http !== httpAgent ? httpAgent : undefined
   const agents = { http: core.plainAgent.through(rule, own), https: core.agent.through(rule) }
   // Of a constant rule it is the same agent every time, which stands for its own route alone.
   if (!routes.has(agents.https)) routes.set(agents.https, { core, agents })
