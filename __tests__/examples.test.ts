@@ -14,7 +14,8 @@ test.each([
   ['update.mjs', /before: 200\nafter: ERR_PIN_MISMATCH revision 2/],
   ['agent.mjs', /genuine: 200\nimpostor: ERR_PIN_MISMATCH 0 bytes/],
   ['logging.mjs', /"level":40[^]*"decision":"refused"[^]*ERR_PIN_MISMATCH/],
-  ['retry.mjs', /flaky: 200 after 3 tries\nimpostor: ERR_PIN_MISMATCH after 1 try/]
+  ['retry.mjs', /flaky: 200 after 3 tries\nimpostor: ERR_PIN_MISMATCH after 1 try/],
+  ['prometheus.mjs', /ERR_PIN_MISMATCH\nERR_PIN_HOST_UNPINNED\n[^]*axios_ssl_pinning_connections_total\{server_address="localhost",decision="refused",result="mismatch"/]
 ])('%s', async (file, output) => {
   const { stdout } = await run(process.execPath, [join(folder, file)], { timeout: 20_000 })
   expect(stdout).toMatch(output)

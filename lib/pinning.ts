@@ -95,6 +95,7 @@ export class PinningCore {
     this.dangerAllowAdapter = readFunction(this.#options.dangerAllowAdapter, 'dangerAllowAdapter')
     this.#mode = new ModeRule(this.#options, process.env, (text) => this.reporter.warnOnce(`axios-ssl-pinning: ${text}`))
     this.#policies = new PolicySet({ ...this.#options, mode: this.#mode.now.mode }, 1)
+    this.reporter.policies = () => this.policies
     const maxAgeMs = readDuration(this.#options.maxConnectionAgeMs, 'maxConnectionAgeMs')
     this.proxy = this.#options.proxy === undefined ? 'environment' : readProxy(this.#options.proxy, 'proxy')
     const settings = {
@@ -217,6 +218,7 @@ const optionNames = [
   'logger',
   'reportTo',
   'reportIntervalMs',
+  'openTelemetry',
   'tls',
   'agent',
   'maxConnectionAgeMs',

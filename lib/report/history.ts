@@ -34,7 +34,7 @@ export class PeerHistory {
   }
 
   accept(host: string, port: number, record: PeerRecord, now: number): void {
-    const { accepted } = this.#of(host, port)
+    const { accepted } = this.#of(host, port, now)
     const last = accepted[0]
     if (last?.record.fingerprint === record.fingerprint) {
       last.lastSeen = now
@@ -44,7 +44,7 @@ export class PeerHistory {
   }
 
   refuse(host: string, port: number, fingerprint: string, now: number): void {
-    moveToFront(this.#of(host, port).refused, (each) => each.fingerprint === fingerprint, { fingerprint, firstSeen: now, lastSeen: now }, now)
+    moveToFront(this.#of(host, port, now).refused, (each) => each.fingerprint === fingerprint, { fingerprint, firstSeen: now, lastSeen: now }, now)
   }
 
   /** Host, port and the certificate accepted last, of every host. */
@@ -52,20 +52,29 @@ export class PeerHistory {
     for (const { host, accepted } of this.#hosts.values()) if (accepted[0]) yield { host, record: accepted[0].record }
   }
 
-  #of(host: string, port: number): MutableHistory {
+  #of(host: string, port: number, now: number): MutableHistory {
     const key = `${host}:${port}`
     const known = this.#hosts.get(key)
-    // Moved to the end: the oldest entry is the first one.
-    if (known) this.#hosts.delete(key)
-    const history = known ?? { host, accepted: [], refused: [] }
+    if (known) {
+      known.heard = now
+      return known
+    }
+    if (this.#hosts.size >= this.limit) this.#forgetOne()
+    const history = { host, heard: now, accepted: [], refused: [] }
     this.#hosts.set(key, history)
-    if (this.#hosts.size > this.limit) this.#hosts.delete(this.#hosts.keys().next().value as string)
     return history
+  }
+
+  /** Looks at all of them, which only a new host asks for: keeping them in order would cost each connection more. */
+  #forgetOne(): void {
+    const [oldest] = [...this.#hosts].reduce((a, b) => (b[1].heard < a[1].heard ? b : a))
+    this.#hosts.delete(oldest)
   }
 }
 
 interface MutableHistory {
   readonly host: string
+  heard: number
   readonly accepted: Array<Sighting & { lastSeen: number }>
   readonly refused: Array<Refusal & { lastSeen: number }>
 }

@@ -4,11 +4,18 @@ import { describeType } from '../pin/pin.js'
 import { describeError } from './events.js'
 import type { ConnectionEvent, EventStream } from './events.js'
 import type { PinReport } from './report.js'
+import { pinningSerializers } from './serializers.js'
 
-/** The part of a pino logger that is used; anything with these two methods will do. */
+/** The part of a pino logger that is used; anything with the first two methods will do. */
 export interface PinningLogger {
   warn(details: object, message: string): void
   debug(details: object, message: string): void
+  /** For what is worse than a warning, and what is less; `warn` and `debug` where it is missing. */
+  error?(details: object, message: string): void
+  info?(details: object, message: string): void
+  /** Where the logger has it, a child with `component: 'axios-ssl-pinning'` writes the records, under the logger's own bindings and redaction. */
+  child?(bindings: object): unknown
+  readonly level?: string
   /** Asked before a `debug` record is built, where the logger has it. */
   isLevelEnabled?(level: string): boolean
 }
@@ -20,9 +27,9 @@ export interface PinningLogger {
  */
 export function readLogger(value: unknown): PinningLogger | undefined {
   if (value === undefined || value === false) return undefined
-  if (value === true) return new DeferredLogger(import('pino').then(({ pino }) => pino({ name: 'axios-ssl-pinning' })))
+  if (value === true) return new DeferredLogger(import('pino').then(({ pino }) => pino({ name: 'axios-ssl-pinning', serializers: { ...pinningSerializers } })))
   if (!isLogger(value)) throw new PolicyInvalidError('logger', `must be true or a pino-compatible logger with warn() and debug(), not ${describeType(value)}`)
-  return value
+  return typeof value.child === 'function' ? new ChildLogger(value) : value
 }
 
 /**
@@ -30,9 +37,10 @@ export function readLogger(value: unknown): PinningLogger | undefined {
  * @param notEnforced said in every line, while there is something to say
  */
 export function writeLog(logger: PinningLogger, events: EventStream, notEnforced: () => string | undefined): void {
-  const write = (level: 'warn' | 'debug', details: () => object, message: string): void => {
+  const write = (level: Level, details: () => object, message: string): void => {
     try {
       if (level === 'debug' && logger.isLevelEnabled?.(level) === false) return
+      if (logger[level] === undefined) return write(level === 'error' ? 'warn' : 'debug', details, message)
       const lowered = notEnforced()
       logger[level](lowered === undefined ? details() : { ...details(), notEnforced: lowered }, message)
     } catch (error) {
@@ -44,10 +52,14 @@ export function writeLog(logger: PinningLogger, events: EventStream, notEnforced
   events.on('connection:tolerated', connection)
   events.on('connection:refused', connection)
   events.on('request:blocked', ({ host, port, error }) => write('warn', () => ({ host, port, code: error.code, reason: error.message }), 'request blocked'))
-  events.on('policy:updated', ({ revision, hosts }) => write('debug', () => ({ policyRevision: revision, hosts }), 'policy updated'))
+  events.on('policy:updated', ({ revision, hosts }) => write('info', () => ({ policyRevision: revision, hosts }), 'policy updated'))
   events.on('warning', ({ message }) => write('warn', () => ({}), message))
-  events.on('threat', ({ kind, severity, hosts }) => write('warn', () => ({ kind, severity, hosts }), `threat: ${kind}`))
+  events.on('threat', ({ kind, severity, hosts }) => write(levelOf[severity], () => ({ kind, severity, hosts }), `threat: ${kind}`))
 }
+
+type Level = 'error' | 'warn' | 'info' | 'debug'
+
+const levelOf = { critical: 'error', warning: 'warn', info: 'info' } as const
 
 /** The fields of a report that are worth a log line. No header, cookie, body, URL or key material: the report has none. */
 function describe(report: PinReport): object {
@@ -59,6 +71,45 @@ function describe(report: PinReport): object {
 function isLogger(value: unknown): value is PinningLogger {
   const { warn, debug } = (typeof value === 'object' && value !== null ? value : {}) as Partial<PinningLogger>
   return typeof warn === 'function' && typeof debug === 'function'
+}
+
+/** Writes to a child of the user's logger. A child keeps the level that its parent had, so it is made anew when that changes. */
+class ChildLogger implements PinningLogger {
+  #child: PinningLogger | undefined
+  #level: string | undefined
+
+  constructor(readonly parent: PinningLogger) {}
+
+  error(details: object, message: string): void {
+    const child = this.#current()
+    if (child.error) child.error(details, message)
+    else child.warn(details, message)
+  }
+
+  warn(details: object, message: string): void {
+    this.#current().warn(details, message)
+  }
+
+  info(details: object, message: string): void {
+    const child = this.#current()
+    if (child.info) child.info(details, message)
+    else child.debug(details, message)
+  }
+
+  debug(details: object, message: string): void {
+    this.#current().debug(details, message)
+  }
+
+  isLevelEnabled(level: string): boolean {
+    return this.parent.isLevelEnabled?.(level) ?? true
+  }
+
+  #current(): PinningLogger {
+    if (this.#child && this.#level === this.parent.level) return this.#child
+    const child = this.parent.child?.({ component: 'axios-ssl-pinning' })
+    this.#level = this.parent.level
+    return (this.#child = isLogger(child) ? child : this.parent)
+  }
 }
 
 /** Keeps records until the logger has been loaded. */
@@ -74,8 +125,16 @@ class DeferredLogger implements PinningLogger {
     )
   }
 
+  error(details: object, message: string): void {
+    this.#log((logger) => logger.error(details, message))
+  }
+
   warn(details: object, message: string): void {
     this.#log((logger) => logger.warn(details, message))
+  }
+
+  info(details: object, message: string): void {
+    this.#log((logger) => logger.info(details, message))
   }
 
   debug(details: object, message: string): void {

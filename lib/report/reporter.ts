@@ -16,6 +16,8 @@ import type { Endpoint, ReportReceiver, ReportTo } from './report-to.js'
 import { attachDiagnosis } from './report.js'
 import type { PinReport, Verdict } from './report.js'
 import { ServerClock } from './server-clock.js'
+import { readOpenTelemetry, startTelemetry } from './telemetry.js'
+import type { OpenTelemetryOptions } from './telemetry.js'
 
 /** Whom to tell. */
 export interface ReportOptions {
@@ -32,6 +34,8 @@ export interface ReportOptions {
   reportTo?: ReportTo
   /** The same host, chain, pins and result is reported once in this time, in milliseconds. Default: 24 hours. */
   reportIntervalMs?: number
+  /** Metrics and span events through `@opentelemetry/api`, which has to be installed. Default `false`. */
+  openTelemetry?: boolean | OpenTelemetryOptions
 }
 
 /** How often what was decided. */
@@ -58,7 +62,10 @@ export class Reporter {
   readonly clock = new ServerClock()
   /** How old the pins are, where their source knows. */
   pinSet: (() => PinSetState | undefined) | undefined
+  /** Those in force, where somebody asks for their dates. */
+  policies: (() => PolicySet) | undefined
   readonly #queue: ReportQueue | undefined
+  readonly #endTelemetry: (() => void) | undefined
   readonly #warned = new Set<string>()
 
   /**
@@ -71,6 +78,8 @@ export class Reporter {
     this.#callBack(readFunction(options.onValidCertificate, 'onValidCertificate'), 'onValidCertificate')
     this.#callBack(readFunction(options.onBadCertificate, 'onBadCertificate'), 'onBadCertificate')
     this.#queue = this.#startQueue(readReportTo(options.reportTo), readInterval(options.reportIntervalMs), createDelivery)
+    const telemetry = readOpenTelemetry(options.openTelemetry)
+    this.#endTelemetry = telemetry && startTelemetry(telemetry, this.events, { history: this.history, policies: () => this.policies?.(), deliveries: () => this.deliveries })
   }
 
   /** How the reports of `reportTo` have fared; `undefined` without it. */
@@ -81,6 +90,7 @@ export class Reporter {
   /** Delivers the reports that wait, for a bounded time. */
   async close(): Promise<void> {
     await this.#queue?.close()
+    this.#endTelemetry?.()
   }
 
   /** One connection's verdict. Nothing is built unless somebody listens. */

@@ -6,6 +6,7 @@ import type { ConnectionOptions, SecureContext } from 'node:tls'
 import { getSystemErrorMap } from 'node:util'
 import type { Policy } from '../policy/policy.js'
 import type { PolicySet } from '../policy/policy-set.js'
+import type { Verdict } from '../report/report.js'
 import type { Reporter } from '../report/reporter.js'
 import { checkName } from '../verify/name.js'
 import type { PeerRecord } from '../verify/records.js'
@@ -209,7 +210,9 @@ export function connectPinned(target: Target, connector: Connector): TLSSocket {
   function tell(accepted: PinnedPeer | undefined, error: Error | undefined): void {
     try {
       const { policies, policy } = policyNow()
-      reporter.connection({
+      const verdict = {
+        __proto__: negotiated,
+        socket,
         host,
         port,
         policies,
@@ -218,20 +221,35 @@ export function connectPinned(target: Target, connector: Connector): TLSSocket {
         error,
         record,
         leaf,
-        tlsVersion: socket.getProtocol() ?? undefined,
-        cipher: socket.getCipher()?.name,
-        keyExchange: keyExchangeOf(socket),
         resumed: socket.isSessionReused(),
         durationMs: performance.now() - started,
         verificationMs,
         time: new Date(connector.now()),
         serverName: target.servername || host,
         anchors
-      })
+      }
+      reporter.connection(verdict as unknown as Verdict)
     } catch (failure) {
       process.emitWarning(`axios-ssl-pinning: a connection could not be reported: ${String(failure)}`, { type: 'PinningWarning' })
     }
   }
+}
+
+/** Asked of OpenSSL only where a report is made. On a prototype, since accessors in a literal cost more than all the rest of it. */
+const negotiated = {
+  get tlsVersion() {
+    return socketOf(this).getProtocol() ?? undefined
+  },
+  get cipher() {
+    return socketOf(this).getCipher()?.name
+  },
+  get keyExchange() {
+    return keyExchangeOf(socketOf(this))
+  }
+}
+
+function socketOf(verdict: object): TLSSocket {
+  return (verdict as { socket: TLSSocket }).socket
 }
 
 const readPeerX509 = TLSSocket.prototype.getPeerX509Certificate
