@@ -155,6 +155,19 @@ test('each hop of a redirect is judged by the policy of its own host', async () 
   expect(impostor.decryptedBytes).toBe(before)
 })
 
+test('no credential reaches a refused hop', async () => {
+  const [bytes, received] = [impostor.decryptedBytes, plain.receivedBytes]
+  const pins = { localhost: [genuineLeaf.fingerprint, genuineLeaf.pin] }
+  for (const unpinnedHosts of ['refuse', 'allow'] as const) {
+    const api = pinned({ headers: { authorization: 'Bearer secret', cookie: 'session=secret' }, auth: { username: 'user', password: 'secret' } } as AxiosRequestConfig, { allowedSHAFingerprints: undefined as never, pins, unpinnedHosts })
+    const targets = [impostor.url, `http://localhost:${plain.port}/`, ...(unpinnedHosts === 'refuse' ? [`https://127.0.0.1:${impostor.port}/`, plain.url.replace('localhost', '127.0.0.1')] : [])]
+    for (const target of targets) {
+      for (const method of ['get', 'post', 'put'] as const) expect(await codeOf(() => api.request({ method, url: `${redirector.url}/${encodeURIComponent(target)}`, data: method === 'get' ? undefined : 'secret' }))).toMatch(/^ERR_PIN_/)
+    }
+  }
+  expect([impostor.decryptedBytes - bytes, plain.receivedBytes - received]).toEqual([0, 0])
+})
+
 test('a trailing dot, upper case or another spelling of the host misses no pins', async () => {
   const before = impostor.decryptedBytes
   const api = pinned({}, { allowedSHAFingerprints: undefined as never, pins: { localhost: [genuineLeaf.fingerprint, genuineLeaf.pin] }, unpinnedHosts: 'allow' })

@@ -6,7 +6,7 @@ import type { PinReport, Pinning, PinningOptions, ProxyError } from '../../lib/i
 import { runChild } from '../support/child.js'
 import { send, until, wait } from '../support/clients.js'
 import { createAuthority, createSelfSigned } from '../support/pki.js'
-import { startProxy, startRawProxy } from '../support/proxies.js'
+import { startProxy, startRawProxy, startSocksProxy } from '../support/proxies.js'
 import type { TestProxy } from '../support/proxies.js'
 import { startPlainServer, startServer } from '../support/servers.js'
 import type { PlainServer, TestServer } from '../support/servers.js'
@@ -155,6 +155,20 @@ describe('where the proxy is said', () => {
     expect(via.asked.map(({ line }) => line)).toEqual([`CONNECT localhost:${genuine.port}`])
     const error = await failure(api.post(genuine.url, 'secret', { httpsAgent: new HttpsProxyAgent(diverting.url) }))
     expect([error.code, impostor.decryptedBytes, diverting.asked.length]).toEqual(['ERR_PIN_MISMATCH', 0, 1])
+  })
+
+  test('so does a socks-proxy-agent', async () => {
+    const { SocksProxyAgent } = await loadModule('socks-proxy-agent', () => import('socks-proxy-agent'))
+    const via = await startSocksProxy()
+    closing.push(() => via.close())
+    const agent = new SocksProxyAgent(via.url.replace('socks5', 'socks5h'))
+    const { api } = pinned()
+    for (let i = 0; i < 3; i++) expect((await api.get(genuine.url, { httpsAgent: agent, proxy: false })).status).toBe(200)
+    expect(via.asked.map(({ line }) => line)).toEqual([`localhost:${genuine.port}`])
+    const before = impostor.decryptedBytes
+    expect((await failure(api.post(impostor.url, 'secret', { httpsAgent: agent }))).code).toBe('ERR_PIN_MISMATCH')
+    expect([impostor.decryptedBytes - before, via.asked.length]).toEqual([0, 2])
+    expect((await failure(api.get('https://localhost:1/', { httpsAgent: agent }))).code).toBe('ERR_PIN_PROXY')
   })
 
   test('a variable that holds what is no proxy refuses by name, and echoes nothing', async () => {

@@ -76,6 +76,29 @@ export async function startRawProxy(answer: string | Buffer | ((socket: Socket) 
   return listen(server as unknown as Server, { url: certificate ? 'https' : 'http', asked: [], tunnelled: () => 0, received: () => Buffer.concat(received) })
 }
 
+/** SOCKS 5 without authentication; `asked` has the hosts and ports. */
+export async function startSocksProxy(): Promise<TestProxy> {
+  const asked: Array<{ line: string; headers: IncomingMessage['headers'] }> = []
+  const server = createTcpServer((client) => {
+    client.on('error', () => undefined)
+    client.once('data', () => {
+      client.write(Buffer.from([5, 0]))
+      client.once('data', (request: Buffer) => {
+        const host = request[3] === 1 ? [...request.subarray(4, 8)].join('.') : request.subarray(5, 5 + (request[4] as number)).toString()
+        const port = request.readUInt16BE(request.length - 2)
+        asked.push({ line: `${host}:${port}`, headers: {} })
+        const upstream = connect(port, host, () => {
+          client.write(Buffer.from([5, 0, 0, 1, 0, 0, 0, 0, 0, 0]))
+          client.pipe(upstream).pipe(client)
+        })
+        upstream.on('error', () => client.destroy())
+        client.on('close', () => upstream.destroy())
+      })
+    })
+  })
+  return listen(server as unknown as Server, { url: 'socks5', asked, tunnelled: () => 0, received: () => Buffer.alloc(0) })
+}
+
 async function listen(server: Server, parts: { url: string; asked: TestProxy['asked']; tunnelled: () => number; received: () => Buffer }): Promise<TestProxy> {
   const sockets = new Set<Socket>()
   let connections = 0
