@@ -2,6 +2,9 @@ import { axiosFolder, axiosMain } from './.ci/axios.mjs'
 
 const axios = axiosFolder()
 
+// What this machine's environment says of certificates is none of the tests' business.
+for (const name of ['NODE_EXTRA_CA_CERTS', 'SSL_CERT_FILE', 'SSL_CERT_DIR', 'NODE_USE_SYSTEM_CA', 'SSLKEYLOGFILE', 'OPENSSL_CONF']) delete process.env[name]
+
 /** @type {import('jest').Config} */
 export default {
   testEnvironment: 'node',

@@ -16,6 +16,7 @@ export type PinningErrorCode =
   | 'ERR_PIN_PROXY'
   | 'ERR_PIN_UPDATE_REJECTED'
   | 'ERR_PIN_INTEGRITY'
+  | 'ERR_PIN_LOCKDOWN'
 
 /** What an error or a report tells of one certificate. All strings; dates are `Date`s. */
 export interface CertificateSummary {
@@ -276,6 +277,31 @@ export class ProxyError extends PinningError {
     super('ERR_PIN_PROXY', `The proxy ${proxy} ${reason}`, options)
     this.proxy = proxy
     this.status = status
+  }
+}
+
+/** `ERR_PIN_INTEGRITY`: something in the process could weaken pinning, is not in `integrityAllow`, and `integrity` is `'refuse'`. */
+export class IntegrityError extends PinningError {
+  /** What was found, each by the name that `integrityAllow` takes. */
+  readonly findings: ReadonlyArray<{ readonly name: string; readonly detail: string }>
+
+  constructor(findings: ReadonlyArray<{ readonly name: string; readonly detail: string }>) {
+    const lines = findings.map(({ name, detail }) => `\n  ${name}: ${detail}`)
+    super('ERR_PIN_INTEGRITY', `The process could weaken pinning, so nothing is sent. Take it away, or list it in integrityAllow if it is meant to be there:${lines.join('')}`)
+    this.findings = findings
+  }
+}
+
+/** `ERR_PIN_LOCKDOWN`: the host looked as if it were under attack a while ago, and nothing is sent to it until that is over. */
+export class LockdownError extends PinningError {
+  readonly host: string
+  /** When it ends. */
+  readonly until: Date
+
+  constructor(host: string, until: Date, reason: string) {
+    super('ERR_PIN_LOCKDOWN', `${host} is refused until ${until.toISOString()}, whoever answers: ${reason}`)
+    this.host = host
+    this.until = until
   }
 }
 

@@ -10,6 +10,8 @@ export type { PinSource } from './pin/spki.js'
 export type { HostPolicy, PinningMode } from './policy/policy.js'
 export type { ModeFunction, ModeOptions, ModeSource } from './policy/mode.js'
 export type { PolicyOptions, PolicySummary } from './policy/policy-set.js'
+export type { IntegrityOptions, IntegrityStatus } from './integrity/integrity.js'
+export type { IntegrityFinding } from './integrity/switches.js'
 export type { PinReport } from './report/report.js'
 export type { Counters, ReportOptions } from './report/reporter.js'
 export type { DeliveryCounters } from './report/report-queue.js'
@@ -33,6 +35,8 @@ export {
   BypassError,
   ChainUnverifiedError,
   HostUnpinnedError,
+  IntegrityError,
+  LockdownError,
   PinInvalidError,
   PinMismatchError,
   PinsFileInvalidError,

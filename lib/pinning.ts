@@ -1,5 +1,7 @@
 import type * as https from 'node:https'
 import { withPinsFile } from './formats/pins-file.js'
+import { Integrity } from './integrity/integrity.js'
+import type { IntegrityOptions, IntegrityStatus } from './integrity/integrity.js'
 import { describeType } from './pin/pin.js'
 import { ModeRule, describeMode } from './policy/mode.js'
 import type { ModeOptions, ModeSource } from './policy/mode.js'
@@ -21,7 +23,7 @@ import { createDelivery } from './transport/report-delivery.js'
 import type { PoolOptions, TlsOptions } from './transport/tls-options.js'
 
 /** Everything that can be said to `pinAxios`, `createPinnedAxios`, `createPinning` and `createPinningAgent`. */
-export interface PinningOptions extends Omit<PolicyOptions, 'mode'>, ModeOptions, ReportOptions, ProxyOptions {
+export interface PinningOptions extends Omit<PolicyOptions, 'mode'>, ModeOptions, ReportOptions, ProxyOptions, IntegrityOptions {
   /** A file with the pins, read once and synchronously, instead of `pins` and `allowedSHAFingerprints`: see `loadPins`. */
   pinsFile?: string | URL
   /** Node's TLS options for the connections: `ca`, `cert`, `key`, `minVersion`, … */
@@ -67,6 +69,8 @@ export interface PinningStatus {
   readonly clientCertificate?: ClientCertificateStatus
   /** The policies that expire, soonest first, at most 100. */
   readonly expiries: ReadonlyArray<{ readonly pattern: string; readonly expires: string }>
+  /** What in the process could weaken pinning. */
+  readonly integrity: IntegrityStatus
   /** What is allowed but unwise. */
   readonly warnings: readonly string[]
   readonly counters: Readonly<Counters>
@@ -86,6 +90,7 @@ export class PinningCore {
   readonly dangerAllowAdapter: PinningOptions['dangerAllowAdapter']
   readonly #options: PinningOptions
   readonly #mode: ModeRule
+  readonly #integrity: Integrity
   #policies: PolicySet
 
   /** @throws {PolicyInvalidError | PinInvalidError | TypeError} naming the option */
@@ -96,6 +101,7 @@ export class PinningCore {
     this.#mode = new ModeRule(this.#options, process.env, (text) => this.reporter.warnOnce(`axios-ssl-pinning: ${text}`))
     this.#policies = new PolicySet({ ...this.#options, mode: this.#mode.now.mode }, 1)
     this.reporter.policies = () => this.policies
+    this.#integrity = new Integrity(this.#options, ({ name, detail }) => this.reporter.integrityFound(name, detail))
     const maxAgeMs = readDuration(this.#options.maxConnectionAgeMs, 'maxConnectionAgeMs')
     this.proxy = this.#options.proxy === undefined ? 'environment' : readProxy(this.#options.proxy, 'proxy')
     const settings = {
@@ -105,7 +111,7 @@ export class PinningCore {
       agent: this.#options.agent,
       ...(maxAgeMs !== undefined && { maxAgeMs: () => maxAgeMs }),
       // Another revision: no connection and no session of the former certificate is used again.
-      onClientCertificate: () => void (this.#policies = this.#policies.withMode(this.#policies.mode, this.#policies.revision + 1)),
+      onClientCertificate: () => void (this.#policies = this.#policies.under({}, this.#policies.revision + 1)),
       // Node's own agents read no environment; axios does, and is given agents that do.
       proxy: this.#options.proxy === undefined ? false : this.proxy,
       proxyConnector: createProxyConnector(this.#options, this.reporter)
@@ -115,11 +121,19 @@ export class PinningCore {
     this.#warn()
   }
 
-  /** In the mode that holds now. */
+  /** Under the circumstances of this moment: asked several times per request. */
   get policies(): PolicySet {
     const { mode } = this.#mode.now
-    if (mode !== this.#policies.mode) this.#swap(this.#policies.withMode(mode, this.#policies.revision + 1))
+    const { refusal } = this.#integrity
+    const now = this.#policies
+    if (mode !== now.mode) this.#swap(now.under({ mode, refusal }, now.revision + 1))
+    else if (refusal !== now.refusal) this.#policies = now.under({ refusal }, now.revision + 1)
     return this.#policies
+  }
+
+  /** Tells the integrity checks of an axios instance; `isPinned` is `undefined` when that is gone. @returns a function that ends it */
+  watchInstance(isPinned: () => boolean | undefined): () => void {
+    return this.#integrity.watch(isPinned)
   }
 
   /**
@@ -164,6 +178,7 @@ export class PinningCore {
       hosts: size,
       ...(clientCertificate && { clientCertificate }),
       expiries,
+      integrity: this.#integrity.status,
       warnings: this.#warnings(),
       counters: { ...counters },
       ...(reports && { reports })
@@ -174,6 +189,7 @@ export class PinningCore {
   async close(): Promise<void> {
     this.agent.destroy()
     this.plainAgent.destroy()
+    this.#integrity.close()
     await this.reporter.close()
   }
 
@@ -213,6 +229,8 @@ const optionNames = [
   'dangerAllowModeFromEnvironment',
   'unpinnedHosts',
   'requireBackupPin',
+  'integrity',
+  'integrityAllow',
   'onValidCertificate',
   'onBadCertificate',
   'logger',

@@ -104,18 +104,19 @@ withProgram('squid', 'a thousand requests through squid, the host’s certificat
   const proxy = await started(startSquid())
   const impostorLeaf = root.issue()
   const first = await startServer({ certificate: leaf })
-  let impostor: TestServer | undefined
-  closing.push(() => impostor?.close())
+  const impostors: TestServer[] = []
+  closing.push(() => Promise.all(impostors.map((each) => each.close())))
   const { api, pinning } = pinned({ proxy: proxy.url, agent: { maxSockets: 100 } })
   const outcomes: Array<{ late: boolean; outcome: unknown }> = []
   const ask = async (): Promise<void> => {
-    const late = impostor !== undefined
+    const late = impostors.length > 0
     outcomes.push({ late, outcome: await api.post(first.url, 'secret').then(({ status }) => status, (error: AxiosError) => error.code) })
   }
   const early = Promise.all(Array.from({ length: 500 }, ask))
   await until(() => outcomes.length >= 250)
   await first.close()
-  impostor = await startServer({ certificate: impostorLeaf, port: first.port })
+  const impostor = await startServer({ certificate: impostorLeaf, port: first.port })
+  impostors.push(impostor)
   await Promise.all([early, ...Array.from({ length: 500 }, ask)])
   expect(outcomes).toHaveLength(1_000)
   expect(new Set(outcomes.filter(({ late }) => late).map(({ outcome }) => outcome))).toEqual(new Set(['ERR_PIN_MISMATCH']))
@@ -124,5 +125,5 @@ withProgram('squid', 'a thousand requests through squid, the host’s certificat
   expect(answered).toBeGreaterThanOrEqual(250)
   const held = (lists: object): number => Object.values(lists).flat().length
   await until(() => held(pinning.agent.sockets) + held(pinning.agent.freeSockets) + held(pinning.agent.requests) === 0)
-  await until(() => impostor?.openSockets === 0)
+  await until(() => impostor.openSockets === 0)
 })

@@ -162,7 +162,7 @@ describe('a function', () => {
 
   test('that changes its mind costs nothing that grows with the hosts', () => {
     const many = new PolicySet({ pins: Object.fromEntries(Array.from({ length: 3 }, (_, i) => [`h${i}.test`, pins.localhost])) }, 1)
-    const other = many.withMode('off', 2)
+    const other = many.under({ mode: 'off' }, 2)
     expect([...other.policies()].every((policy, i) => policy === [...many.policies()][i])).toBe(true)
     expect([other.mode, other.revision, other.size, other.unpinnedHosts]).toEqual(['off', 2, 3, 'refuse'])
     expect(other.modes).toEqual(new Set(['off']))

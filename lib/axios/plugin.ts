@@ -82,7 +82,7 @@ export function createPinning(options: PinningOptions): Pinning {
   return {
     agent: core.agent,
     interceptor,
-    attach: (instance) => attach(instance, interceptor),
+    attach: (instance) => attach(instance, interceptor, core),
     update: (pins) => core.update(pins),
     policyFor: (target) => core.policyFor(target),
     status: () => core.status(),
@@ -100,13 +100,14 @@ interface Attachment {
 
 type Pinnable = AxiosInstance & { [attachment]?: Attachment }
 
-function attach(instance: Pinnable, interceptor: Pinning['interceptor']): () => void {
+function attach(instance: Pinnable, interceptor: Pinning['interceptor'], core: PinningCore): () => void {
   checkInstance(instance)
   const present = instance[attachment]
   if (present?.interceptor === interceptor) return present.detach
   if (present) throw new PolicyInvalidError('instance', 'another pinning is attached to it already; detach that first')
 
-  const undo = [visitFirstAndLast(instance.interceptors, interceptor), pinOffspring(instance, interceptor)]
+  const visits = visitFirstAndLast(instance.interceptors, interceptor)
+  const undo = [core.watchInstance(visits.hold), visits.undo, pinOffspring(instance, interceptor, core)]
   const detach = (): void => {
     if (instance[attachment]?.interceptor !== interceptor) return
     for (const each of undo) each()
@@ -120,8 +121,10 @@ function attach(instance: Pinnable, interceptor: Pinning['interceptor']): () => 
  * axios asks its interceptor manager for the handlers of each request by `forEach`. Visiting ours before and after all
  * others makes it the first and the last to run in either order axios knows, whatever becomes of the list; `synchronous`
  * leaves the others' timing as it is.
+ *
+ * @returns `hold` says whether that is still so, `undefined` when the instance is gone
  */
-function visitFirstAndLast(interceptors: AxiosInstance['interceptors'], interceptor: Pinning['interceptor']): () => void {
+function visitFirstAndLast(interceptors: AxiosInstance['interceptors'], interceptor: Pinning['interceptor']): { undo: () => void; hold: () => boolean | undefined } {
   type Visitable = AxiosInterceptorManager<InternalAxiosRequestConfig> & { forEach(visit: (handler: unknown) => void): void }
   const handler = { fulfilled: interceptor, rejected: undefined, synchronous: true, runWhen: null }
   const guard = (manager: Visitable): Visitable => {
@@ -131,35 +134,53 @@ function visitFirstAndLast(interceptors: AxiosInstance['interceptors'], intercep
       forEach.call(this, visit)
       visit(handler)
     }
+    guards.add(manager.forEach)
     return manager
   }
   const unguard = (manager: Partial<Visitable>): void => void delete manager.forEach
 
   let current = guard(interceptors.request as Visitable)
+  const get = (): Visitable => current
+  guards.add(get)
   // A new manager put in its place is guarded as well.
   Object.defineProperty(interceptors, 'request', {
     configurable: true,
     enumerable: true,
-    get: () => current,
+    get,
     set: (manager: Visitable) => {
       unguard(current)
       current = guard(manager)
     }
   })
-  return () => {
+  const undo = (): void => {
     unguard(current)
     Object.defineProperty(interceptors, 'request', { configurable: true, enumerable: true, writable: true, value: current })
+  }
+  return { undo, hold: holdsOf(new WeakRef(interceptors)) }
+}
+
+/** The functions put into managers of interceptors, and in the place of managers. */
+const guards = new WeakSet<object>()
+
+/** Apart, so that it keeps nothing of the instance alive. */
+function holdsOf(watched: WeakRef<AxiosInstance['interceptors']>): () => boolean | undefined {
+  return () => {
+    const interceptors = watched.deref()
+    if (interceptors === undefined) return undefined
+    const { get } = Object.getOwnPropertyDescriptor(interceptors, 'request') ?? {}
+    const { forEach } = interceptors.request as unknown as { forEach?: object }
+    return get !== undefined && guards.has(get) && forEach !== undefined && guards.has(forEach)
   }
 }
 
 /** Instances made by `instance.create()` are pinned too. */
-function pinOffspring(instance: AxiosInstance, interceptor: Pinning['interceptor']): () => void {
+function pinOffspring(instance: AxiosInstance, interceptor: Pinning['interceptor'], core: PinningCore): () => void {
   const create = (instance as { create?: AxiosInstance['create'] }).create
   if (typeof create !== 'function') return () => undefined
   const own = Object.getOwnPropertyDescriptor(instance, 'create')
   instance.create = function (...args) {
     const offspring = create.apply(this, args)
-    attach(offspring, interceptor)
+    attach(offspring, interceptor, core)
     return offspring
   }
   return () => {

@@ -1,6 +1,7 @@
 import { isIP } from 'node:net'
 import { distance } from 'fastest-levenshtein'
-import { PolicyInvalidError } from '../errors.js'
+import { LockdownError, PolicyInvalidError } from '../errors.js'
+import type { PinningError } from '../errors.js'
 import { canonicalHost, maxHostLength, parseHostPattern } from '../pin/hostname.js'
 import type { HostPattern } from '../pin/hostname.js'
 import { describeType, quoteInput } from '../pin/pin.js'
@@ -34,9 +35,26 @@ export interface PolicySummary {
   readonly onExpiry: 'refuse' | 'report-only' | 'allow'
 }
 
+/** What holds beside the policies at one moment. */
+export interface Circumstances {
+  readonly mode: PinningMode
+  /** Why nothing at all may be sent. */
+  readonly refusal: PinningError | undefined
+  /** Hosts, in canonical form, to which nothing may be sent for a while. */
+  readonly lockdowns: ReadonlyMap<string, Lockdown>
+}
+
+export interface Lockdown {
+  /** Milliseconds since the epoch. */
+  readonly until: number
+  readonly reason: string
+}
+
 /** All policies of one moment. Immutable: an update makes a new one with the next revision. */
 export class PolicySet {
   readonly mode: PinningMode
+  readonly refusal: PinningError | undefined
+  readonly lockdowns: ReadonlyMap<string, Lockdown>
   readonly unpinnedHosts: 'refuse' | 'allow'
   /** What is allowed but unwise, for humans. */
   readonly warnings: readonly string[]
@@ -53,27 +71,40 @@ export class PolicySet {
    * @param revision names this set in pool names and reports; rises with every update
    * @param base a set whose policies are taken over, in place of any in the options
    * @param demandPins `false` where it is well that nothing is pinned
+   * @param circumstances what else holds; default nothing
    * @throws {PolicyInvalidError | PinInvalidError | TypeError} naming the option
    */
-  constructor(given: PolicyOptions, readonly revision: number, base?: PolicySet, demandPins = true) {
+  constructor(given: PolicyOptions, readonly revision: number, base?: PolicySet, demandPins = true, circumstances?: Circumstances) {
     if (typeof given !== 'object' || given === null) throw new TypeError(`options must be an object, not ${describeType(given)}`)
     const options = ownOptions(given)
     this.#exact = base ? base.#exact : new PatternTable()
     this.#one = base ? base.#one : new PatternTable()
     this.#any = base ? base.#any : new PatternTable()
     this.mode = readChoice(options.mode, modes, 'enforce', 'mode')
+    this.refusal = circumstances?.refusal
+    this.lockdowns = circumstances?.lockdowns ?? noLockdowns
     this.unpinnedHosts = readChoice(options.unpinnedHosts, ['refuse', 'allow'], 'refuse', 'unpinnedHosts')
     if (base) this.#everywhere = base.#everywhere
     else if (options.allowedSHAFingerprints !== undefined) this.#everywhere = parsePolicy('allowedSHAFingerprints', readFingerprints(options.allowedSHAFingerprints), 'allowedSHAFingerprints')
     this.size = base ? base.size : this.#addPatterns(options.pins)
     if (demandPins && this.size === 0 && this.#everywhere === undefined) throw new PolicyInvalidError('options', 'there are no pins; right would be allowedSHAFingerprints: ["AB:CD:…"] or pins: { "api.example.com": ["sha256/…"] }')
-    this.modes = new Set([this.mode, ...[...this.policies()].map((policy) => this.modeOf(policy))])
+    this.modes = base?.mode === this.mode ? base.modes : new Set([this.mode, ...[...this.policies()].map((policy) => this.modeOf(policy))])
     this.warnings = base ? base.warnings : [...this.#checkBackups(readBoolean(options.requireBackupPin, false, 'requireBackupPin')), ...this.#checkModes()]
   }
 
-  /** The same policies under another overall mode, at no cost that grows with them. */
-  withMode(mode: PinningMode, revision: number): PolicySet {
-    return new PolicySet({ mode, unpinnedHosts: this.unpinnedHosts }, revision, this)
+  /** The same policies under other circumstances, without reading them again. */
+  under(changed: Partial<Circumstances>, revision: number): PolicySet {
+    const circumstances = { mode: this.mode, refusal: this.refusal, lockdowns: this.lockdowns, ...changed }
+    return new PolicySet({ mode: circumstances.mode, unpinnedHosts: this.unpinnedHosts }, revision, this, false, circumstances)
+  }
+
+  /** Why nothing may be sent to a host now, whoever answers there. What is not enforced is not refused either. */
+  findRefusal(host: string, port: number, now: number): PinningError | undefined {
+    if (this.refusal !== undefined && this.mode !== 'off') return this.refusal
+    if (this.lockdowns.size === 0) return undefined
+    const lockdown = this.lockdowns.get(canonicalHost(host) ?? host)
+    if (lockdown === undefined || now >= lockdown.until || this.modeOf(this.find(host, port)) !== 'enforce') return undefined
+    return new LockdownError(host, new Date(lockdown.until), lockdown.reason)
   }
 
   /**
@@ -186,6 +217,8 @@ export class PolicySet {
 function fewOf(patterns: readonly string[]): string {
   return patterns.length > 3 ? `${patterns.slice(0, 3).join(', ')} and ${patterns.length - 3} more` : patterns.join(', ')
 }
+
+const noLockdowns: ReadonlyMap<string, Lockdown> = new Map()
 
 /** Host to policy, for patterns of one kind; the port, where a pattern has one, is part of the key. */
 class PatternTable {

@@ -21,6 +21,8 @@ export interface PinningEvents {
   'policy:updated': PolicyEvent
   /** Something is allowed but unwise. Each text is told once. */
   warning: WarningEvent
+  /** Something in the process could weaken pinning. Each name is told once. */
+  'integrity:found': IntegrityEvent
   /** Something looks like an attack. */
   threat: ThreatEvent
 }
@@ -45,6 +47,13 @@ export interface PolicyEvent {
 export interface WarningEvent {
   readonly time: Date
   readonly message: string
+}
+
+export interface IntegrityEvent {
+  readonly time: Date
+  /** What `integrityAllow` takes. */
+  readonly name: string
+  readonly detail: string
 }
 
 export interface ThreatEvent {
@@ -116,7 +125,7 @@ export function describeError(error: unknown): string {
   }
 }
 
-const kinds = ['connection:accepted', 'connection:tolerated', 'connection:refused', 'request:blocked', 'policy:updated', 'warning', 'threat'] as const satisfies readonly EventKind[]
+const kinds = ['connection:accepted', 'connection:tolerated', 'connection:refused', 'request:blocked', 'policy:updated', 'warning', 'integrity:found', 'threat'] as const satisfies readonly EventKind[]
 
 // Shared by every copy of the package, by name; kept, since Node holds channels weakly.
 const channels = Object.fromEntries(kinds.map((kind) => [kind, channel(`axios-ssl-pinning:${kind}`)])) as Record<EventKind, Channel>

@@ -118,6 +118,11 @@ export class Reporter {
     if (this.events.hears('policy:updated')) this.events.emit('policy:updated', { time: new Date(), revision, hosts })
   }
 
+  /** Something in the process that could weaken pinning. */
+  integrityFound(name: string, detail: string): void {
+    if (this.events.hears('integrity:found')) this.events.emit('integrity:found', { time: new Date(), name, detail })
+  }
+
   /** What is allowed but unwise: said once. */
   warnOnce(message: string): void {
     if (this.#warned.has(message)) return

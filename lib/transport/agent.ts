@@ -148,7 +148,7 @@ export class PinningAgent extends https.Agent {
     const policies = this.#connector.policies()
     const policy = policies.find(host, port)
     const unpinned = policy === undefined && policies.unpinnedHosts === 'refuse' && policies.mode === 'enforce'
-    const error = options[refusal] ?? (unpinned ? new HostUnpinnedError(host, port, policies.nearestPatterns(host)) : undefined)
+    const error = options[refusal] ?? policies.findRefusal(host, port, this.#connector.now()) ?? (unpinned ? new HostUnpinnedError(host, port, policies.nearestPatterns(host)) : undefined)
     if (error) {
       this.#connector.reporter.blocked(host, port, error)
       return refusedSocket(error)

@@ -77,7 +77,7 @@ export class PlainAgent extends http.Agent {
     nodePlainAgent.addRequest.call(this, req, { ...options, ...route, [refusal]: error }, ...legacy)
   }
 
-  #findRefusal(options: RoutedOptions): BypassError | undefined {
+  #findRefusal(options: RoutedOptions): PinningError | undefined {
     const { host, port } = target(options)
     return plainRefusal(this.#settings.policies(), host, port)
   }
@@ -104,7 +104,9 @@ function forward(req: ClientRequest, proxy: Proxy, host: string, port: number): 
   return undefined
 }
 
-function plainRefusal(policies: PolicySet, host: string, port: number): BypassError | undefined {
+function plainRefusal(policies: PolicySet, host: string, port: number): PinningError | undefined {
+  const refusal = policies.findRefusal(host, port, Date.now())
+  if (refusal) return refusal
   const found = [port, 443, 80].map((each) => policies.find(host, each)).filter((policy) => policy !== undefined)
   const pinned = found.some((policy) => policies.modeOf(policy) === 'enforce')
   const unpinned = found.length === 0 && policies.mode === 'enforce' && policies.unpinnedHosts === 'refuse'

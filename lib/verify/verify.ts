@@ -70,6 +70,8 @@ export class PinnedPeer {
    */
   static verify(peer: Peer, now: number): PinnedPeer {
     const { policies, policy, record } = peer
+    const refusal = policies.findRefusal(peer.host, peer.port, now)
+    if (refusal) throw refusal
     if (policy === undefined) {
       const allowed = policies.unpinnedHosts === 'allow' || policies.mode === 'off'
       const error = allowed ? undefined : new HostUnpinnedError(peer.host, peer.port, policies.nearestPatterns(peer.host))
