@@ -45,7 +45,6 @@ const seals = new WeakMap<Transform, { config: Config; memory: Memory }>()
 function sealNow(config: Config, core: PinningCore, memory: Memory): void {
   if (!core.policies.modes.has('enforce') && !core.policies.modes.has('report-only')) return
   const given = readGiven(config, memory)
-  const url = resolveUrl(config)
   const foreign = foreignAdapter(given.adapter)
   const allowed = foreign === undefined ? undefined : askForAdapter(foreign, config, core)
   const route = routeOf(given, core)
@@ -57,7 +56,10 @@ function sealNow(config: Config, core: PinningCore, memory: Memory): void {
   }
   // A refusal is not thrown but given to axios as an agent that fails: so it becomes an AxiosError of the user's own copy
   // of axios, and no interceptor can recover the request from before the seal. An allowed adapter gets them too.
-  const onRefusal = (): void => core.reporter.blocked(url?.hostname ?? '', Number(url?.port || 443), bypass as PinningError)
+  const onRefusal = (): void => {
+    const url = resolveUrl(config)
+    core.reporter.blocked(url?.hostname ?? '', Number(url?.port || 443), bypass as PinningError)
+  }
   const agents = bypass ? { http: new RefusingAgent(bypass, 'http:', onRefusal), https: new RefusingAgent(bypass, 'https:', onRefusal) } : (route as Agents)
   memory.given = given
   memory.sealed = {

@@ -137,8 +137,12 @@ export class PinningAgent extends https.Agent {
       error ??= thrown as PinningError
     }
     this.#dropStale()
-    // Node copies these along with the rest, and asks for the name again when it looks for queued requests.
-    nodeAgent.addRequest.call(this, req, { ...options, [revision]: this.#connector.policies().revision, [refusal]: error, [via]: proxy }, ...legacy)
+    // The options are the request's own copy. Node copies these along with the rest, and asks for the name again when it
+    // looks for queued requests.
+    options[revision] = this.#connector.policies().revision
+    options[refusal] = error
+    options[via] = proxy
+    nodeAgent.addRequest.call(this, req, options, ...legacy)
   }
 
   /** Called by Node's agent when it wants a new socket. */

@@ -19,6 +19,7 @@ import type { ProxyConnector } from './tunnel.js'
 export class PlainAgent extends http.Agent {
   readonly #settings: AgentSettings
   readonly #proxyConnector: ProxyConnector
+  readonly #through = new Map<ProxyRule, http.Agent>()
 
   constructor(settings: AgentSettings) {
     super(readPoolOptions(settings.agent))
@@ -46,8 +47,12 @@ export class PlainAgent extends http.Agent {
    * @param own an `httpAgent` of the user's, which then makes the connections that need no pins
    */
   through(rule: ProxyRule, own?: http.Agent): http.Agent {
+    const known = own ? undefined : this.#through.get(rule)
+    if (known) return known
     const addRequest = (req: ClientRequest, options: RoutedOptions, ...legacy: unknown[]): void => this.#add(rule, own, req, options, legacy)
-    return Object.create(own ?? this, { addRequest: { value: addRequest } }) as http.Agent
+    const agent = Object.create(own ?? this, { addRequest: { value: addRequest } }) as http.Agent
+    if (!own && typeof rule !== 'object') this.#through.set(rule, agent)
+    return agent
   }
 
   override createConnection(options: RoutedOptions, callback?: (error: Error | null, stream: Duplex) => void): Duplex | null | undefined {
