@@ -96,6 +96,7 @@ const situations: readonly Situation[] = [
   { title: "the server sends a certificate of another issuer than before, and nothing else", leaf: leafOf(corporateRoot), served: [], code: 'UNABLE_TO_VERIFY_LEAF_SIGNATURE', accepted: [old], expected: ['intercepting-proxy', 'high', /Acme Inspection CA/] },
   { title: 'a CA pin, and no verified chain', leaf: young, served: [], code: 'ERR_PIN_CHAIN_UNVERIFIED', expected: ['chain-incomplete', 'medium', /none of the trust anchors/] },
   { title: 'another public CA than before', leaf: leafOf(otherRoot, { notBefore: days(-5) }), accepted: [old], expected: ['unknown', 'low', /Its issuer is .*Other Root.*was issued by .*Public CA 1/] },
+  { title: "trust: 'pin-only', same names as before, and nobody vouches for it", leaf: createSelfSigned({ name: host, names, notBefore: days(-5), notAfter: days(80) }), accepted: [createSelfSigned({ name: host, names, notBefore: days(-80), notAfter: days(10) })], policy: { certificates: [createSelfSigned().fingerprint], trust: 'pin-only' }, expected: ['key-rotated', 'low', /anybody can make such a certificate/] },
   { title: 'no pins for the host', code: 'ERR_PIN_HOST_UNPINNED', expected: ['host-unpinned', 'high', /No host pattern/] },
   { title: 'an option would leave the pinned agent', code: 'ERR_PIN_BYPASS', expected: ['bypass', 'high', /proxy would leave/] },
   { title: 'no certificate was read', code: 'ERR_PIN_MISMATCH', expected: ['unknown', 'low', /ended before a certificate was read/] }

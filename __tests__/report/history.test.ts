@@ -34,18 +34,30 @@ test('the host not heard of for longest makes room', () => {
 
 test('the time by the servers is the median of their Date headers, carried on by the monotonic clock', () => {
   let at = 0
+  const wall = (): number => 500_000 + at
   const clock = new ServerClock(() => at)
-  expect([clock.now(), clock.isDue]).toEqual([undefined, true])
-  clock.observe('a', 'not a date')
-  clock.observe('a', undefined)
-  expect([clock.now(), clock.isDue]).toEqual([undefined, true])
-  clock.observe('a', new Date(1_000_000).toUTCString())
+  expect([clock.now(wall()), clock.isDue]).toEqual([undefined, true])
+  clock.observe('a', 'not a date', wall())
+  clock.observe('a', undefined, wall())
+  expect([clock.now(wall()), clock.isDue]).toEqual([undefined, true])
+  clock.observe('a', new Date(1_000_000).toUTCString(), wall())
   expect(clock.isDue).toBe(false)
   at = 60_000
-  expect([clock.now(), clock.isDue]).toEqual([1_060_000, true])
-  clock.observe('liar', new Date(9_000_000_000).toUTCString())
-  clock.observe('b', new Date(1_061_000).toUTCString())
-  expect(clock.now()).toBe(1_061_000)
-  for (let i = 0; i < 100; i++) clock.observe(`h${i}`, new Date(5_000).toUTCString())
-  expect(clock.now()).toBe(5_000)
+  expect([clock.now(wall()), clock.isDue]).toEqual([1_060_000, true])
+  clock.observe('liar', new Date(9_000_000_000).toUTCString(), wall())
+  clock.observe('b', new Date(1_061_000).toUTCString(), wall())
+  expect(clock.now(wall())).toBe(1_061_000)
+  for (let i = 0; i < 100; i++) clock.observe(`h${i}`, new Date(5_000).toUTCString(), wall())
+  expect(clock.now(wall())).toBe(5_000)
+})
+
+test('a clock that was set back is noticed; a machine that has slept is not taken for a clock set forward', () => {
+  let at = 0
+  const clock = new ServerClock(() => at)
+  clock.observe('a', new Date(86_400_000).toUTCString(), 86_400_000)
+  at = 10_000
+  expect(clock.now(0)).toBe(86_410_000)
+  expect(clock.now(5 * 86_400_000)).toBeUndefined()
+  clock.observe('a', new Date(5 * 86_400_000).toUTCString(), 5 * 86_400_000)
+  expect(clock.now(5 * 86_400_000)).toBe(5 * 86_400_000)
 })

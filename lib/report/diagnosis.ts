@@ -6,7 +6,7 @@ import type { TrustAnchors } from '../verify/anchors.js'
 import { buildChain, isInDate, servedAfter } from '../verify/chain.js'
 import type { VerifiedChain } from '../verify/chain.js'
 import { checkName } from '../verify/name.js'
-import { oneLine, summarise } from '../verify/records.js'
+import { oneLine as wholeName, summarise } from '../verify/records.js'
 import type { PeerRecord } from '../verify/records.js'
 import type { HostHistory } from './history.js'
 import { findInterceptor } from './interceptors.js'
@@ -149,7 +149,7 @@ function rejectedKey(peer: Peer): Diagnosis | undefined {
   const certificates = peer.chain?.certificates ?? [peer.leaf]
   const found = certificates.map(summarise).find(({ pin, fingerprint }) => policy.rejected.has(fingerprint) || (pin !== undefined && policy.rejected.has(pin)))
   if (!found) return undefined
-  return { verdict: 'rejected-key', confidence: 'high', evidence: [`The policy for ${policy.pattern} rejects ${policy.rejected.has(found.fingerprint) ? found.fingerprint : found.pin}, the certificate of ${found.subject || '(no subject)'}.`], advice: adviceFor['rejected-key'] }
+  return { verdict: 'rejected-key', confidence: 'high', evidence: [`The policy for ${policy.pattern} rejects ${policy.rejected.has(found.fingerprint) ? found.fingerprint : found.pin}, the certificate of ${clip(found.subject, 200) || '(no subject)'}.`], advice: adviceFor['rejected-key'] }
 }
 
 function knownInterceptor(peer: Peer): Diagnosis | undefined {
@@ -191,7 +191,7 @@ function otherName(peer: Peer): Diagnosis | undefined {
   const names = namesOf(leaf)
   const evidence = [`The certificate is for ${listNames(names) || oneLine(leaf.subject) || 'no name at all'}, not for ${host}.`, ...describeAnchor(peer)]
   const portal = [...names, oneLine(leaf.subject), oneLine(leaf.issuer)].find((name) => portalNames.test(name))
-  if (portal !== undefined) return { verdict: 'captive-portal', confidence: peer.chain ? 'medium' : 'high', evidence: [...evidence, `"${portal}" is what network login pages and gateways are called.`], advice: adviceFor['captive-portal'] }
+  if (portal !== undefined) return { verdict: 'captive-portal', confidence: peer.chain ? 'medium' : 'high', evidence: [...evidence, `"${clip(portal, 100)}" is what network login pages and gateways are called.`], advice: adviceFor['captive-portal'] }
   if (peer.chain === undefined) return { verdict: 'captive-portal', confidence: 'low', evidence: [...evidence, 'Network login pages and gateways answer for every host with such a certificate; a wrong server is possible as well.'], advice: adviceFor['captive-portal'] }
   return { verdict: 'wrong-host', confidence: 'high', evidence, advice: adviceFor['wrong-host'] }
 }
@@ -244,7 +244,7 @@ function sameKey(peer: Peer): Diagnosis | undefined {
 
 /** Another certificate of the same issuer for the same names: a new one, or one more. */
 function sameOwner(peer: Peer): Diagnosis | undefined {
-  const { leaf, lastAccepted, facts: { earlier, pinSet, now } } = peer
+  const { leaf, lastAccepted, chain, facts: { earlier, pinSet, now } } = peer
   if (!leaf || !peer.isTrusted || !lastAccepted) return undefined
   const before = lastAccepted.record.leaf
   const kin = kinship(before, leaf)
@@ -255,20 +255,21 @@ function sameOwner(peer: Peer): Diagnosis | undefined {
 
   const newer = Date.parse(leaf.validFrom) - Date.parse(before.validFrom)
   const evidence = [`It is for the same ${kin.sameNames ? 'names' : 'host'} as the certificate accepted ${ago(now - lastAccepted.lastSeen)}, and ${kin.issuer ? `from the same issuer (${kin.issuer})` : `from another issuer ("${oneLine(leaf.issuer)}")`}.`]
+  if (!chain) evidence.push(noVoucher)
   const otherKind = before.publicKey.asymmetricKeyType !== leaf.publicKey.asymmetricKeyType
   if (concurrent || newer <= 0 || (otherKind && newer < pairMs)) {
     if (concurrent) evidence.push('Both certificates were presented in turn, so both are in service.')
     if (newer <= 0) evidence.push(`It is not newer than the accepted one (valid from ${day(leaf.validFrom)}; the accepted one from ${day(before.validFrom)}).`)
     if (otherKind) evidence.push(`Its key is of another kind (${leaf.publicKey.asymmetricKeyType}) than the accepted one's (${before.publicKey.asymmetricKeyType}), as with servers that hold one certificate of each.`)
-    return { verdict: 'multi-certificate-host', confidence: kin.issuer && kin.sameNames ? 'medium' : 'low', evidence, advice: adviceFor['multi-certificate-host'], newPins: peer.newPins }
+    return { verdict: 'multi-certificate-host', confidence: chain && kin.issuer && kin.sameNames ? 'medium' : 'low', evidence, advice: adviceFor['multi-certificate-host'], newPins: peer.newPins }
   }
 
   evidence.push(`It is newer: valid from ${day(leaf.validFrom)} to ${day(leaf.validTo)}; the accepted one is valid from ${day(before.validFrom)} to ${day(before.validTo)}.`)
   const lifetime = Date.parse(before.validTo) - Date.parse(before.validFrom)
   const due = now > Date.parse(before.validFrom) + (lifetime * 2) / 3
   evidence.push(due ? 'The accepted one has passed two thirds of its life, so a renewal was due.' : 'The accepted one is far from its end, so a renewal was not due.')
-  if (pinSet?.stale) return { verdict: 'pins-stale', confidence: 'medium', evidence: [...evidence, describePinSet(pinSet, now)], advice: adviceFor['pins-stale'], newPins: peer.newPins }
-  return { verdict: 'key-rotated', confidence: due && kin.sameNames ? 'high' : 'medium', evidence, advice: adviceFor['key-rotated'], newPins: peer.newPins }
+  if (pinSet?.stale) return { verdict: 'pins-stale', confidence: chain ? 'medium' : 'low', evidence: [...evidence, describePinSet(pinSet, now)], advice: adviceFor['pins-stale'], newPins: peer.newPins }
+  return { verdict: 'key-rotated', confidence: !chain ? 'low' : due && kin.sameNames ? 'high' : 'medium', evidence, advice: adviceFor['key-rotated'], newPins: peer.newPins }
 }
 
 function stalePins(peer: Peer): Diagnosis | undefined {
@@ -287,12 +288,11 @@ function otherIssuer(peer: Peer): Diagnosis | undefined {
 
 /** Nothing to compare with: a key that was changed while the program did not run looks like this, and so does an attack. */
 function firstSight(peer: Peer): Diagnosis | undefined {
-  const { leaf, facts: { anchors } } = peer
+  const { leaf } = peer
   if (!leaf || peer.code !== 'ERR_PIN_MISMATCH' || peer.lastAccepted) return undefined
   const fresh = describeFreshness(peer)
-  const evidence = [...describeAnchor(peer), `It bears the right name and is valid from ${day(leaf.validFrom)} to ${day(leaf.validTo)}.`, ...fresh, 'No earlier connection of this process shows what this host usually presents.']
+  const evidence = [...(peer.chain ? describeAnchor(peer) : [noVoucher]), `It bears the right name and is valid from ${day(leaf.validFrom)} to ${day(leaf.validTo)}.`, ...fresh, 'No earlier connection of this process shows what this host usually presents.']
   if (fresh.length > 0 && !(peer.chain && isPublicRoot(peer.chain.certificates.at(-1) as X509Certificate))) return { verdict: 'intercepting-proxy', confidence: 'low', evidence, advice: adviceForInterceptor() }
-  if (!peer.chain && !anchors?.given) return undefined
   return { verdict: 'key-rotated', confidence: 'low', evidence, advice: adviceFor['key-rotated'], newPins: peer.newPins }
 }
 
@@ -322,6 +322,8 @@ function adviceForInterceptor(product?: string, kind?: string): string {
   const remedy = kind === 'antivirus' ? 'Switch off its HTTPS scanning, or except this program or host from it.' : kind === 'debugging proxy' ? 'If nobody here has started it, treat this as an attack. Otherwise stop it, or run the program without the proxy.' : 'Ask the people who run the network to except this host from TLS inspection, or use another network.'
   return `${what} reads and can change the traffic of this host. ${remedy} Do not pin its certificate.`
 }
+
+const noVoucher = 'No trust anchor was found to vouch for it: anybody can make such a certificate.'
 
 /** Node's codes, and ours, for a chain that ends at no trust anchor. */
 const unanchored = new Set(['UNABLE_TO_GET_ISSUER_CERT', 'UNABLE_TO_GET_ISSUER_CERT_LOCALLY', 'UNABLE_TO_VERIFY_LEAF_SIGNATURE', 'SELF_SIGNED_CERT_IN_CHAIN', 'DEPTH_ZERO_SELF_SIGNED_CERT', 'ERR_PIN_CHAIN_UNVERIFIED'])
@@ -375,6 +377,15 @@ function kinship(a: X509Certificate, b: X509Certificate): { issuer: string | und
   return { issuer, names: shared > 0, sameNames: shared > 0 && shared === names.size && shared === namesOf(b).length }
 }
 
+/** A certificate may hold names of any length. */
+function oneLine(name: string | undefined): string {
+  return clip(wholeName(name), 200)
+}
+
+function clip(text: string, length: number): string {
+  return text.length > length ? `${text.slice(0, length)}…` : text
+}
+
 function organizationOf(name: string | undefined): string | undefined {
   return /^O=(.+)$/m.exec(name ?? '')?.[1]
 }
@@ -384,7 +395,8 @@ function namesOf({ subjectAltName }: X509Certificate): string[] {
 }
 
 function listNames(names: readonly string[]): string {
-  return names.length > 5 ? `${names.slice(0, 5).join(', ')} and ${names.length - 5} more` : names.join(', ')
+  const shown = names.slice(0, 5).map((name) => clip(name, 100)).join(', ')
+  return names.length > 5 ? `${shown} and ${names.length - 5} more` : shown
 }
 
 function isSelfIssued({ subject, issuer }: X509Certificate): boolean {

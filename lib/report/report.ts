@@ -1,6 +1,5 @@
 import type { X509Certificate } from 'node:crypto'
 import { types } from 'node:util'
-import { isPinningError } from '../errors.js'
 import type { CertificateSummary, Diagnosis } from '../errors.js'
 import type { PinningMode, Policy } from '../policy/policy.js'
 import type { PolicySet } from '../policy/policy-set.js'
@@ -175,15 +174,15 @@ export class PinReport {
 }
 
 /**
- * Gives an error its diagnosis, as a property that is not enumerable, worked out when first read; and lets the message of
- * a pinning error end with it. Node's own errors keep their message.
+ * Gives an error its diagnosis, as a property that is not enumerable, worked out when first read.
+ * @param inMessage the message ends with it as well; not for errors of Node itself, whose message is known
  */
-export function attachDiagnosis(error: Error, diagnose: () => Diagnosis): void {
+export function attachDiagnosis(error: Error, diagnose: () => Diagnosis, inMessage: boolean): void {
   if (!Object.isExtensible(error) || plainMessages.has(error)) return
   const { message } = error
   plainMessages.set(error, message)
   Object.defineProperty(error, 'diagnosis', { configurable: true, get: diagnose })
-  if (!isPinningError(error)) return
+  if (!inMessage) return
   const describe = (): string => `${message}\n  diagnosis: ${formatDiagnosis(diagnose())}`
   Object.defineProperty(error, 'message', { configurable: true, get: describe, set: (value: string) => Object.defineProperty(error, 'message', { configurable: true, writable: true, value }) })
 }

@@ -1,5 +1,5 @@
 import type { Diagnosis } from '../errors.js'
-import { PolicyInvalidError } from '../errors.js'
+import { PolicyInvalidError, isPinningError } from '../errors.js'
 import { describeType } from '../pin/pin.js'
 import { readFunction } from '../policy/options.js'
 import type { PolicySet } from '../policy/policy-set.js'
@@ -101,7 +101,7 @@ export class Reporter {
     if (peer && verdict.resumed) this.counters.resumed++
     const why = decision === 'accepted' ? undefined : this.#diagnosisOf(verdict)
     this.#remember(verdict)
-    if (why && verdict.error) attachDiagnosis(verdict.error, why)
+    if (why && verdict.error) attachDiagnosis(verdict.error, why, isPinningError(verdict.error))
     const kind = `connection:${decision}` as const
     if (this.events.hears(kind)) this.events.emit(kind, new ConnectionEvent(verdict, why))
   }
@@ -110,7 +110,8 @@ export class Reporter {
   blocked(host: string, port: number, error: Error & { code?: string }): void {
     this.counters.blocked++
     const now = Date.now()
-    attachDiagnosis(error, once(() => diagnose({ host, port, error, policy: undefined, leaf: undefined, record: undefined, anchors: undefined, earlier: undefined, pinSet: undefined, now, serverNow: undefined })))
+    // Its message says what would be right already.
+    attachDiagnosis(error, once(() => diagnose({ host, port, error, policy: undefined, leaf: undefined, record: undefined, anchors: undefined, earlier: undefined, pinSet: undefined, now, serverNow: undefined })), false)
     if (this.events.hears('request:blocked')) this.events.emit('request:blocked', { time: new Date(), host, port, error })
   }
 
@@ -133,7 +134,7 @@ export class Reporter {
 
   /** What is compared is what was known at this moment; it is compared when somebody asks. */
   #diagnosisOf({ host, port, serverName, policy, peer, error, leaf, record, anchors, time }: Verdict): () => Diagnosis {
-    const facts = { host: serverName ?? host, port, error: error ?? peer?.error ?? new Error('refused'), policy, leaf, record, anchors: anchors ?? record?.anchors, earlier: this.history.find(host, port), pinSet: this.#pinSet(), now: time.getTime(), serverNow: this.clock.now() }
+    const facts = { host: serverName ?? host, port, error: error ?? peer?.error ?? new Error('refused'), policy, leaf, record, anchors: anchors ?? record?.anchors, earlier: this.history.find(host, port), pinSet: this.#pinSet(), now: time.getTime(), serverNow: this.clock.now(time.getTime()) }
     return once(() => diagnose(facts))
   }
 

@@ -89,7 +89,7 @@ export class PinningAgent extends https.Agent {
     }
     const { clock } = settings.reporter
     watchResponses(this, (response, request) => {
-      if (clock.isDue && this.#proofs.get(response.socket)?.peer.result === 'pinned') clock.observe(request.host, response.headers.date)
+      if (clock.isDue && this.#proofs.get(response.socket)?.peer.result === 'pinned') clock.observe(request.host, response.headers.date, this.#connector.now())
     })
     this.#proxy = settings.proxy ?? false
     this.#proxyConnector = settings.proxyConnector ?? createProxyConnector({}, settings.reporter)
