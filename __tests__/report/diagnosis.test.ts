@@ -227,13 +227,19 @@ describe('over real connections', () => {
     expect((error as Error).message).toBe(plain.message)
   })
 
-  test('a report-only mismatch is diagnosed in its report', async () => {
-    const server = await startServer({ certificate: root.issue() })
+  test('a report-only mismatch is diagnosed in its report; what was only tolerated is no comparison, neither its certificate nor its clock', async () => {
+    const handler = (_req: unknown, res: ServerResponse): void => void res.setHeader('date', new Date(Date.now() - 20 * dayMs).toUTCString()).end('ok')
+    const server = await startServer({ certificate: root.issue({ notBefore: new Date(Date.now() - 80 * dayMs) }), handler })
     const reports: PinReport[] = []
-    const pinning = createPinning({ pins: { localhost: { pins: [root.issue().pin], mode: 'report-only' } }, tls: { ca: root.pem }, onBadCertificate: (report) => void reports.push(report) })
+    const pinning = createPinning({ pins: { localhost: { pins: [root.issue().pin, createSelfSigned().pin], mode: 'report-only' } }, tls: { ca: root.pem }, agent: { keepAlive: false, maxCachedSessions: 0 }, onBadCertificate: (report) => void reports.push(report) })
     expect((await send(pinning.agent, server.port)).status).toBe(200)
+    server.swapCertificate(root.issue())
+    expect((await send(pinning.agent, server.port)).status).toBe(200)
+    server.swapCertificate(root.issue({ notBefore: new Date(Date.now() - 30 * dayMs), notAfter: new Date(Date.now() - dayMs) }))
+    expect((await send(pinning.agent, server.port)).code).toBe('CERT_HAS_EXPIRED')
     await Promise.all([pinning.close(), server.close()])
-    expect(reports[0]).toMatchObject({ decision: 'tolerated', diagnosis: { verdict: 'key-rotated', confidence: 'low' } })
+    expect(reports.map(({ decision, diagnosis }) => [decision, diagnosis?.verdict, diagnosis?.confidence])).toEqual([['tolerated', 'key-rotated', 'low'], ['tolerated', 'key-rotated', 'low'], ['refused', 'expired', 'medium']])
+    expect(reports[1]?.diagnosis?.evidence.join(' ')).toContain('No earlier connection of this process')
   })
 
   test.each([
