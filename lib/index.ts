@@ -23,6 +23,17 @@ export type { PinningLogger } from './report/logger.js'
 export type { PinMatch, PinResult } from './verify/verify.js'
 export type { CertificateAuthorities } from './verify/anchors.js'
 export type { PoolOptions, TlsOptions } from './transport/tls-options.js'
+export type { UpdateReport } from './report/update-report.js'
+export { httpsSource } from './update/https-source.js'
+export type { HttpsSourceOptions } from './update/https-source.js'
+export type { SigningKeySource } from './update/keys.js'
+export { signManifest } from './update/manifest.js'
+export type { PinSetHost, PinSetPayload } from './update/manifest.js'
+export type { UpdateOptions } from './update/options.js'
+export { staticSource } from './update/source.js'
+export type { PinSetAnswer, PinSetRequest, PinSetSource } from './update/source.js'
+export type { PinSetState, PinSetStore } from './update/store.js'
+export type { UpdateStatus } from './update/updater.js'
 export { fileSource } from './update/file-source.js'
 export { fileStore } from './update/file-store.js'
 export type { PathWatchOptions } from './update/path-watcher.js'
@@ -44,8 +55,9 @@ export {
   PolicyExpiredError,
   PolicyInvalidError,
   ProxyError,
+  UpdateRejectedError,
   findDiagnosis,
   findPinningError,
   isPinningError
 } from './errors.js'
-export type { CertificateSummary, Diagnosis, DiagnosisVerdict, FileProblem, PeerFacts, PinningErrorCode } from './errors.js'
+export type { CertificateSummary, Diagnosis, DiagnosisVerdict, FileProblem, PeerFacts, PinningErrorCode, UpdateRejection } from './errors.js'

@@ -1,4 +1,5 @@
 import type * as https from 'node:https'
+import { PolicyInvalidError } from './errors.js'
 import { withPinsFile } from './formats/pins-file.js'
 import { Integrity } from './integrity/integrity.js'
 import type { IntegrityOptions, IntegrityStatus } from './integrity/integrity.js'
@@ -7,7 +8,7 @@ import { ModeRule, describeMode } from './policy/mode.js'
 import type { ModeOptions, ModeSource } from './policy/mode.js'
 import { readDuration, readFunction, readOptions } from './policy/options.js'
 import { PolicySet } from './policy/policy-set.js'
-import type { PolicyOptions, PolicySummary } from './policy/policy-set.js'
+import type { ExpiredSet, PolicyOptions, PolicySummary } from './policy/policy-set.js'
 import type { PinningMode } from './policy/policy.js'
 import { Reporter } from './report/reporter.js'
 import type { Counters, ReportOptions } from './report/reporter.js'
@@ -21,6 +22,11 @@ import { createProxyConnector } from './transport/proxy-connector.js'
 import type { ProxyOptions } from './transport/proxy-connector.js'
 import { createDelivery } from './transport/report-delivery.js'
 import type { PoolOptions, TlsOptions } from './transport/tls-options.js'
+import { systemClock } from './update/clock.js'
+import type { UpdateClock } from './update/clock.js'
+import { LivePins } from './update/live-pins.js'
+import type { UpdateOptions } from './update/options.js'
+import type { UpdateStatus } from './update/updater.js'
 
 /** Everything that can be said to `pinAxios`, `createPinnedAxios`, `createPinning` and `createPinningAgent`. */
 export interface PinningOptions extends Omit<PolicyOptions, 'mode'>, ModeOptions, ReportOptions, ProxyOptions, IntegrityOptions {
@@ -30,6 +36,8 @@ export interface PinningOptions extends Omit<PolicyOptions, 'mode'>, ModeOptions
   tls?: TlsOptions
   /** Node's agent options for the pool: `keepAlive` (default `true`), `maxSockets`, `timeout`, … */
   agent?: PoolOptions
+  /** Signed pin sets that replace these pins while the program runs. */
+  updates?: UpdateOptions
   /**
    * How long a certificate that a host has shown may be relied on, in milliseconds: an older connection takes no new
    * request, and no TLS session is resumed whose certificate was shown longer ago. Requests under way end. Default for ever.
@@ -76,6 +84,8 @@ export interface PinningStatus {
   readonly counters: Readonly<Counters>
   /** How the reports of `reportTo` have fared; absent without it. */
   readonly reports?: Readonly<DeliveryCounters>
+  /** Only where there are {@link PinningOptions.updates}. */
+  readonly updates?: UpdateStatus
 }
 
 /** One policy and the agents that enforce it. Wires the parts together and decides nothing itself. */
@@ -91,10 +101,14 @@ export class PinningCore {
   readonly #options: PinningOptions
   readonly #mode: ModeRule
   readonly #integrity: Integrity
+  readonly #live: LivePins | undefined
   #policies: PolicySet
 
-  /** @throws {PolicyInvalidError | PinInvalidError | TypeError} naming the option */
-  constructor(given: PinningOptions) {
+  /**
+   * @param clock for tests
+   * @throws {PolicyInvalidError | PinInvalidError | TypeError} naming the option
+   */
+  constructor(given: PinningOptions, clock = systemClock) {
     this.#options = withPinsFile(readOptions(given, optionNames, 'options'))
     this.reporter = new Reporter(this.#options, (endpoint) => createDelivery(endpoint, () => this.policies, this.#options.tls))
     this.dangerAllowAdapter = readFunction(this.#options.dangerAllowAdapter, 'dangerAllowAdapter')
@@ -102,6 +116,7 @@ export class PinningCore {
     this.#policies = new PolicySet({ ...this.#options, mode: this.#mode.now.mode }, 1)
     this.reporter.policies = () => this.policies
     this.#integrity = new Integrity(this.#options, ({ name, detail }) => this.reporter.integrityFound(name, detail))
+    this.#live = this.#options.updates === undefined ? undefined : this.#keepUpToDate(this.#options.updates, clock)
     const maxAgeMs = readDuration(this.#options.maxConnectionAgeMs, 'maxConnectionAgeMs')
     this.proxy = this.#options.proxy === undefined ? 'environment' : readProxy(this.#options.proxy, 'proxy')
     const settings = {
@@ -109,6 +124,8 @@ export class PinningCore {
       reporter: this.reporter,
       tls: this.#options.tls,
       agent: this.#options.agent,
+      newer: this.#live?.updater,
+      now: clock.now,
       ...(maxAgeMs !== undefined && { maxAgeMs: () => maxAgeMs }),
       // Another revision: no connection and no session of the former certificate is used again.
       onClientCertificate: () => void (this.#policies = this.#policies.under({}, this.#policies.revision + 1)),
@@ -119,10 +136,12 @@ export class PinningCore {
     this.agent = new PinningAgent(settings)
     this.plainAgent = new PlainAgent(settings)
     this.#warn()
+    this.#live?.updater.start()
   }
 
-  /** Under the circumstances of this moment: asked several times per request. */
+  /** Under the circumstances of this moment: asked several times per request. Those of a set that has expired are none. */
   get policies(): PolicySet {
+    this.#live?.updater.checkExpiry()
     const { mode } = this.#mode.now
     const { refusal } = this.#integrity
     const now = this.#policies
@@ -144,6 +163,7 @@ export class PinningCore {
    * @throws {PolicyInvalidError | PinInvalidError | TypeError} naming the option
    */
   update(pins: NonNullable<PolicyOptions['allowedSHAFingerprints'] | PolicyOptions['pins']>): void {
+    if (this.#live) throw new PolicyInvalidError('update', 'the pins come from signed sets (updates); right would be to publish one')
     if (typeof pins !== 'object' || pins === null) throw new TypeError(`update() takes an array of pins or an object of host patterns, not ${describeType(pins)}`)
     const { allowedSHAFingerprints: _, pins: __, ...rest } = this.#options
     const kept = { ...rest, mode: this.#mode.now.mode }
@@ -181,16 +201,44 @@ export class PinningCore {
       integrity: this.#integrity.status,
       warnings: this.#warnings(),
       counters: { ...counters },
-      ...(reports && { reports })
+      ...(reports && { reports }),
+      ...(this.#live && { updates: this.#live.updater.status() })
     }
   }
 
-  /** Closes the idle and the busy sockets of both agents, and delivers the reports that wait, within two seconds. */
+  /** Looks for a new pin set now; ends when it has been judged. Never rejects: see `onUpdate` and `status()`. */
+  async refresh(): Promise<void> {
+    await this.#live?.updater.refresh()
+  }
+
+  /** Closes the idle and the busy sockets of both agents, ends the updates, and delivers the reports that wait, within two seconds. */
   async close(): Promise<void> {
     this.agent.destroy()
     this.plainAgent.destroy()
     this.#integrity.close()
-    await this.reporter.close()
+    await Promise.all([this.#live?.close(), this.reporter.close()])
+  }
+
+  #keepUpToDate(updates: UpdateOptions, clock: UpdateClock): LivePins {
+    const live = new LivePins(
+      updates,
+      {
+        options: this.#options,
+        reporter: this.reporter,
+        policies: () => this.policies,
+        replace: (base, expired) => this.#replace(base, expired),
+        abortRevoked: () => this.agent.abortRevoked()
+      },
+      clock
+    )
+    this.reporter.pinSet = () => live.freshness()
+    return live
+  }
+
+  /** The pins of another set; all else stays. */
+  #replace(base: PolicySet, expired: ExpiredSet | undefined): void {
+    const { unpinnedHosts, revision, refusal, lockdowns } = this.#policies
+    this.#swap(new PolicySet({ mode: this.#mode.now.mode, unpinnedHosts }, revision + 1, base, false, { refusal, lockdowns, revoked: base.revoked, expired }))
   }
 
   #swap(next: PolicySet): void {
@@ -218,7 +266,14 @@ export class PinningCore {
  * @throws {PolicyInvalidError | PinInvalidError | TypeError} naming the option
  */
 export function createPinningAgent(options: PinningOptions): https.Agent {
-  return new PinningCore(options).agent
+  const core = new PinningCore(options)
+  const { agent } = core
+  // There is nothing else to end the updates by.
+  if (options.updates) agent.destroy = () => {
+    delete (agent as Partial<PinningAgent>).destroy
+    void core.close()
+  }
+  return agent
 }
 
 const optionNames = [
@@ -240,6 +295,7 @@ const optionNames = [
   'tls',
   'agent',
   'maxConnectionAgeMs',
+  'updates',
   'dangerAllowAdapter',
   'proxy',
   'proxyPins',

@@ -34,7 +34,9 @@ export interface Pinning {
   policyFor(target: string | URL): PolicySummary | undefined
   /** Mode, revision, expiries, warnings and counters. JSON-safe. */
   status(): PinningStatus
-  /** Closes every socket, and delivers the reports that wait, within two seconds. */
+  /** Looks for a new signed pin set now (`updates`); ends when it has been judged. Never rejects: see `onUpdate` and `status()`. */
+  refresh(): Promise<void>
+  /** Closes every socket, ends the updates, and delivers the reports that wait, within two seconds. */
   close(): Promise<void>
 }
 
@@ -86,6 +88,7 @@ export function createPinning(options: PinningOptions): Pinning {
     update: (pins) => core.update(pins),
     policyFor: (target) => core.policyFor(target),
     status: () => core.status(),
+    refresh: () => core.refresh(),
     close: () => core.close()
   }
 }

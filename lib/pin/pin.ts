@@ -19,6 +19,7 @@ export interface Pin {
  */
 export function parsePin(text: unknown): Pin {
   if (typeof text !== 'string') throw new TypeError(`A pin is a string, not ${describeType(text)}`)
+  if (canonicalKeyPin.test(text)) return { kind: 'key', text }
   const trimmed = text.trim()
   const slashed = /^sha256\/(.*)$/is.exec(trimmed)
   if (slashed) return { kind: 'key', text: `sha256/${readBase64(text, stripCurlSlash(slashed[1] as string))}` }
@@ -28,6 +29,9 @@ export function parsePin(text: unknown): Pin {
   if (certificate) return { kind: 'certificate', text: readHex(text, certificate[1] as string) }
   throw invalid(text, explain(trimmed))
 }
+
+// 32 bytes of base64, whose last character has two bits to spare. Most pins of a long list are written like this.
+const canonicalKeyPin = /^sha256\/[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$/
 
 /** The canonical text of 32 bytes of a certificate's SHA-256: `AB:CD:…`. */
 export function formatFingerprint(digest: Buffer): string {

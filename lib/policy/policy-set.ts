@@ -35,6 +35,13 @@ export interface PolicySummary {
   readonly onExpiry: 'refuse' | 'report-only' | 'allow'
 }
 
+/** A set that was trusted until a date, and what is done about it. */
+export interface ExpiredSet {
+  readonly name: string
+  readonly date: Date
+  readonly then: 'refuse' | 'report-only'
+}
+
 /** What holds beside the policies at one moment. */
 export interface Circumstances {
   readonly mode: PinningMode
@@ -42,12 +49,21 @@ export interface Circumstances {
   readonly refusal: PinningError | undefined
   /** Hosts, in canonical form, to which nothing may be sent for a while. */
   readonly lockdowns: ReadonlyMap<string, Lockdown>
+  /** Pins that must not occur in the verified chain of any pinned host, in canonical form. */
+  readonly revoked: ReadonlySet<string>
+  /** The pins themselves are not trusted any more. */
+  readonly expired: ExpiredSet | undefined
 }
 
 export interface Lockdown {
   /** Milliseconds since the epoch. */
   readonly until: number
   readonly reason: string
+}
+
+export interface ParsedPolicy {
+  readonly pattern: HostPattern
+  readonly policy: Policy
 }
 
 /** All policies of one moment. Immutable: an update makes a new one with the next revision. */
@@ -62,6 +78,8 @@ export class PolicySet {
   readonly size: number
   /** The modes that occur, overall or for a pattern. */
   readonly modes: ReadonlySet<PinningMode>
+  readonly revoked: ReadonlySet<string>
+  readonly expired: ExpiredSet | undefined
   readonly #exact: PatternTable
   readonly #one: PatternTable
   readonly #any: PatternTable
@@ -72,29 +90,32 @@ export class PolicySet {
    * @param base a set whose policies are taken over, in place of any in the options
    * @param demandPins `false` where it is well that nothing is pinned
    * @param circumstances what else holds; default nothing
+   * @param parsed policies that have been read already, in place of those in the options
    * @throws {PolicyInvalidError | PinInvalidError | TypeError} naming the option
    */
-  constructor(given: PolicyOptions, readonly revision: number, base?: PolicySet, demandPins = true, circumstances?: Circumstances) {
+  constructor(given: PolicyOptions, readonly revision: number, base?: PolicySet, demandPins = true, circumstances?: Partial<Circumstances>, parsed?: readonly ParsedPolicy[]) {
     if (typeof given !== 'object' || given === null) throw new TypeError(`options must be an object, not ${describeType(given)}`)
     const options = ownOptions(given)
     this.#exact = base ? base.#exact : new PatternTable()
     this.#one = base ? base.#one : new PatternTable()
     this.#any = base ? base.#any : new PatternTable()
+    this.revoked = circumstances?.revoked ?? none
+    this.expired = circumstances?.expired
     this.mode = readChoice(options.mode, modes, 'enforce', 'mode')
     this.refusal = circumstances?.refusal
     this.lockdowns = circumstances?.lockdowns ?? noLockdowns
     this.unpinnedHosts = readChoice(options.unpinnedHosts, ['refuse', 'allow'], 'refuse', 'unpinnedHosts')
     if (base) this.#everywhere = base.#everywhere
     else if (options.allowedSHAFingerprints !== undefined) this.#everywhere = parsePolicy('allowedSHAFingerprints', readFingerprints(options.allowedSHAFingerprints), 'allowedSHAFingerprints')
-    this.size = base ? base.size : this.#addPatterns(options.pins)
+    this.size = base ? base.size : parsed ? this.#addParsed(parsed) : this.#addPatterns(options.pins)
     if (demandPins && this.size === 0 && this.#everywhere === undefined) throw new PolicyInvalidError('options', 'there are no pins; right would be allowedSHAFingerprints: ["AB:CD:…"] or pins: { "api.example.com": ["sha256/…"] }')
-    this.modes = base?.mode === this.mode ? base.modes : new Set([this.mode, ...[...this.policies()].map((policy) => this.modeOf(policy))])
+    this.modes = base?.mode === this.mode && base.expired === this.expired ? base.modes : new Set([this.mode, ...[...this.policies()].map((policy) => this.modeOf(policy))])
     this.warnings = base ? base.warnings : [...this.#checkBackups(readBoolean(options.requireBackupPin, false, 'requireBackupPin')), ...this.#checkModes()]
   }
 
   /** The same policies under other circumstances, without reading them again. */
   under(changed: Partial<Circumstances>, revision: number): PolicySet {
-    const circumstances = { mode: this.mode, refusal: this.refusal, lockdowns: this.lockdowns, ...changed }
+    const circumstances = { mode: this.mode, refusal: this.refusal, lockdowns: this.lockdowns, revoked: this.revoked, expired: this.expired, ...changed }
     return new PolicySet({ mode: circumstances.mode, unpinnedHosts: this.unpinnedHosts }, revision, this, false, circumstances)
   }
 
@@ -126,9 +147,10 @@ export class PolicySet {
     return this.#findAbove(name, port) ?? this.#everywhere
   }
 
-  /** The mode that holds for a policy: its own, else the overall one. */
+  /** The mode that holds for a policy: its own, else the overall one; lowered where the whole set has expired and that is wanted. */
   modeOf(policy: Policy | undefined): PinningMode {
-    return policy?.mode ?? this.mode
+    const mode = policy?.mode ?? this.mode
+    return mode === 'enforce' && this.expired?.then === 'report-only' && policy !== undefined ? 'report-only' : mode
   }
 
   /** Every policy, in no particular order. */
@@ -176,6 +198,11 @@ export class PolicySet {
     return entries.length
   }
 
+  #addParsed(parsed: readonly ParsedPolicy[]): number {
+    for (const { pattern, policy } of parsed) this.#add(pattern, policy, `pins["${pattern.text}"]`)
+    return parsed.length
+  }
+
   #add(pattern: HostPattern, policy: Policy, where: string): void {
     const table = { exact: this.#exact, one: this.#one, any: this.#any }[pattern.wildcard]
     table.insert(pattern, policy, where)
@@ -219,6 +246,7 @@ function fewOf(patterns: readonly string[]): string {
 }
 
 const noLockdowns: ReadonlyMap<string, Lockdown> = new Map()
+const none: ReadonlySet<string> = new Set()
 
 /** Host to policy, for patterns of one kind; the port, where a pattern has one, is part of the key. */
 class PatternTable {

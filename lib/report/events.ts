@@ -5,6 +5,7 @@ import { resultOf } from '../verify/verify.js'
 import type { PinResult } from '../verify/verify.js'
 import { PinReport } from './report.js'
 import type { Verdict } from './report.js'
+import type { UpdateReport } from './update-report.js'
 
 /**
  * All that is told, by kind; `axios-ssl-pinning:<kind>` is the name of its `diagnostics_channel`. Whoever adds a kind adds
@@ -19,6 +20,8 @@ export interface PinningEvents {
   'request:blocked': BlockedEvent
   /** Other policies are in force. */
   'policy:updated': PolicyEvent
+  /** What became of a look at the source of signed pin sets; nothing is told of one that found nothing new. */
+  update: UpdateReport
   /** Something is allowed but unwise. Each text is told once. */
   warning: WarningEvent
   /** Something in the process could weaken pinning. Each name is told once. */
@@ -125,7 +128,7 @@ export function describeError(error: unknown): string {
   }
 }
 
-const kinds = ['connection:accepted', 'connection:tolerated', 'connection:refused', 'request:blocked', 'policy:updated', 'warning', 'integrity:found', 'threat'] as const satisfies readonly EventKind[]
+const kinds = ['connection:accepted', 'connection:tolerated', 'connection:refused', 'request:blocked', 'policy:updated', 'update', 'warning', 'integrity:found', 'threat'] as const satisfies readonly EventKind[]
 
 // Shared by every copy of the package, by name; kept, since Node holds channels weakly.
 const channels = Object.fromEntries(kinds.map((kind) => [kind, channel(`axios-ssl-pinning:${kind}`)])) as Record<EventKind, Channel>

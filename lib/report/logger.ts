@@ -53,6 +53,7 @@ export function writeLog(logger: PinningLogger, events: EventStream, notEnforced
   events.on('connection:refused', connection)
   events.on('request:blocked', ({ host, port, error }) => write('warn', () => ({ host, port, code: error.code, reason: error.message }), 'request blocked'))
   events.on('policy:updated', ({ revision, hosts }) => write('info', () => ({ policyRevision: revision, hosts }), 'policy updated'))
+  events.on('update', (report) => write(report.error || report.result === 'expired' ? 'warn' : 'info', () => ({ ...report }), `pin set ${report.result}`))
   events.on('warning', ({ message }) => write('warn', () => ({}), message))
   events.on('integrity:found', ({ name, detail }) => write('warn', () => ({ name, detail }), `integrity: ${name} found`))
   events.on('threat', ({ kind, severity, hosts }) => write(levelOf[severity], () => ({ kind, severity, hosts }), `threat: ${kind}`))

@@ -18,6 +18,7 @@ import type { PinReport, Verdict } from './report.js'
 import { ServerClock } from './server-clock.js'
 import { readOpenTelemetry, startTelemetry } from './telemetry.js'
 import type { OpenTelemetryOptions } from './telemetry.js'
+import type { UpdateReport } from './update-report.js'
 
 /** Whom to tell. */
 export interface ReportOptions {
@@ -124,6 +125,12 @@ export class Reporter {
     if (this.events.hears('integrity:found')) this.events.emit('integrity:found', { time: new Date(), name, detail })
   }
 
+  /** @param callback the user's */
+  updated(report: UpdateReport, callback: ((report: UpdateReport) => unknown) | undefined): void {
+    if (this.events.hears('update')) this.events.emit('update', report)
+    if (callback) process.nextTick(call, callback, report, 'onUpdate')
+  }
+
   /** What is allowed but unwise: said once. */
   warnOnce(message: string): void {
     if (this.#warned.has(message)) return
@@ -174,7 +181,7 @@ export class Reporter {
   }
 }
 
-function call(callback: (report: PinReport) => unknown, report: PinReport, name: string): void {
+function call<Report>(callback: (report: Report) => unknown, report: Report, name: string): void {
   const complain = (error: unknown): void => process.emitWarning(`axios-ssl-pinning: ${name} failed, which changes nothing for the request: ${describeError(error)}`, { type: 'PinningWarning' })
   try {
     const answer: unknown = callback(report)

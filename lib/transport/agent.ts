@@ -1,6 +1,6 @@
 import type { ClientRequest, RequestOptions } from 'node:http'
 import * as https from 'node:https'
-import { Socket } from 'node:net'
+import { Socket, isIP } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { BypassError, HostUnpinnedError } from '../errors.js'
 import type { PinningError } from '../errors.js'
@@ -10,7 +10,7 @@ import type { PinnedPeer } from '../verify/verify.js'
 import { ClientCertificateFiles } from './client-certificate.js'
 import type { ClientCertificateStatus } from './client-certificate.js'
 import { connectPinned } from './connect.js'
-import type { Connector } from './connect.js'
+import type { Connector, NewerPolicies } from './connect.js'
 import { holdWrites } from './gate.js'
 import { watchResponses } from './responses.js'
 import { Sessions } from './sessions.js'
@@ -37,6 +37,8 @@ export interface AgentSettings {
   readonly proxyConnector?: ProxyConnector
   /** Milliseconds since the epoch; default `Date.now`. */
   readonly now?: () => number
+  /** Where the policies change while the program runs. */
+  readonly newer?: NewerPolicies | undefined
 }
 
 /**
@@ -80,11 +82,13 @@ export class PinningAgent extends https.Agent {
       sessions: new Sessions(pool.maxCachedSessions ?? 100),
       minDHSize: tls.minDHSize,
       reporter: settings.reporter,
-      onVerified: (socket, peer) => {
-        this.#proofs.set(socket, { peer, policies: settings.policies() })
+      onVerified: (socket, peer, judgeAgain) => {
+        this.#proofs.set(socket, { peer, policies: settings.policies(), judgeAgain })
         this.#goodUntil = Math.min(this.#goodUntil, peer.goodUntil)
       },
       ...(settings.maxAgeMs && { maxAgeMs: settings.maxAgeMs }),
+      newer: settings.newer,
+      findUnpinned: (host, port) => this.#findUnpinned(host, port),
       now: settings.now ?? Date.now
     }
     const { clock } = settings.reporter
@@ -149,10 +153,7 @@ export class PinningAgent extends https.Agent {
   override createConnection(options: NamedOptions, _callback?: unknown): Duplex {
     const host = options.host || 'localhost'
     const port = Number(options.port ?? 443)
-    const policies = this.#connector.policies()
-    const policy = policies.find(host, port)
-    const unpinned = policy === undefined && policies.unpinnedHosts === 'refuse' && policies.mode === 'enforce'
-    const error = options[refusal] ?? policies.findRefusal(host, port, this.#connector.now()) ?? (unpinned ? new HostUnpinnedError(host, port, policies.nearestPatterns(host)) : undefined)
+    const error = options[refusal] ?? this.#connector.policies().findRefusal(host, port, this.#connector.now()) ?? (this.#mayBeAllowed(options) ? undefined : this.#findUnpinned(host, port))
     if (error) {
       this.#connector.reporter.blocked(host, port, error)
       return refusedSocket(error)
@@ -177,6 +178,18 @@ export class PinningAgent extends https.Agent {
     return this.#clientCertificate?.status
   }
 
+  /** Ends the connections in use whose peer the policies in force do not accept. Says how many. */
+  abortRevoked(): number {
+    let aborted = 0
+    for (const socket of Object.values(this.sockets).flatMap((sockets) => sockets ?? [])) {
+      const error = this.#proofs.get(socket)?.policies === this.#connector.policies() ? undefined : this.#judgeAgain(socket)
+      if (error === undefined) continue
+      aborted++
+      socket.destroy(error)
+    }
+    return aborted
+  }
+
   override destroy(): void {
     this.#connector.sessions.clear()
     this.#clientCertificate?.close()
@@ -198,6 +211,32 @@ export class PinningAgent extends https.Agent {
       if (good.length > 0) (this.freeSockets as Record<string, Socket[]>)[name] = good
       else delete (this.freeSockets as Record<string, Socket[]>)[name]
       for (const socket of stale) socket.destroy()
+    }
+  }
+
+  #findUnpinned(host: string, port: number): HostUnpinnedError | undefined {
+    const policies = this.#connector.policies()
+    const unpinned = policies.find(host, port) === undefined && policies.unpinnedHosts === 'refuse' && policies.mode === 'enforce'
+    return unpinned ? new HostUnpinnedError(host, port, policies.nearestPatterns(host)) : undefined
+  }
+
+  /** A host without pins may have some in a moment: then it waits before its name is looked up. An address has no such moment, nor a host behind a proxy. */
+  #mayBeAllowed({ host, socketPath, [via]: proxy }: NamedOptions): boolean {
+    const { newer } = this.#connector
+    if (newer === undefined || !(newer.first() || newer.mayRetry)) return false
+    if (!socketPath && !proxy && !isIP(host || 'localhost')) return true
+    void newer.beforeRefusal()
+    return false
+  }
+
+  /** The refusal of a connected peer by the policies in force; `undefined` where they accept it, as its proof then says. */
+  #judgeAgain(socket: Duplex): Error | undefined {
+    const proof = this.#proofs.get(socket)
+    try {
+      if (proof) this.#proofs.set(socket, { ...proof, peer: proof.judgeAgain(), policies: this.#connector.policies() })
+      return undefined
+    } catch (error) {
+      return error as Error
     }
   }
 
@@ -229,6 +268,7 @@ export class RefusingAgent extends https.Agent {
 interface Proof {
   readonly peer: PinnedPeer
   readonly policies: PolicySet
+  readonly judgeAgain: () => PinnedPeer
 }
 
 export type NamedOptions = RequestOptions & {

@@ -1,9 +1,12 @@
 import type { X509Certificate } from 'node:crypto'
+import { lookup as systemLookup } from 'node:dns'
+import type { LookupOptions } from 'node:dns'
 import type { LookupFunction } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { TLSSocket, connect } from 'node:tls'
 import type { ConnectionOptions, SecureContext } from 'node:tls'
 import { getSystemErrorMap } from 'node:util'
+import { isPinningError } from '../errors.js'
 import type { Policy } from '../policy/policy.js'
 import type { PolicySet } from '../policy/policy-set.js'
 import type { Verdict } from '../report/report.js'
@@ -49,12 +52,29 @@ export interface Connector {
   readonly sessions: Sessions
   readonly minDHSize: number | undefined
   readonly reporter: Reporter
-  /** Called with every socket whose gate was opened, and the proof that opened it. */
-  readonly onVerified: (socket: TLSSocket, peer: PinnedPeer) => void
+  /**
+   * Called with every socket whose gate was opened, the proof that opened it, and what judges the peer again by the
+   * policies of another time (throws where they do not accept it).
+   */
+  readonly onVerified: (socket: TLSSocket, peer: PinnedPeer, judgeAgain: () => PinnedPeer) => void
   /** How long a certificate that a host has shown may be relied on, in milliseconds; default for ever. */
   readonly maxAgeMs?: (host: string, port: number) => number
+  /** Where the policies change while the program runs. */
+  readonly newer?: NewerPolicies | undefined
+  /** Why a host that no policy covers is refused without a connection. */
+  readonly findUnpinned?: (host: string, port: number) => Error | undefined
   /** Milliseconds since the epoch. */
   readonly now: () => number
+}
+
+/** Policies that may be on their way, where they change while the program runs. The promises end soon and never reject. */
+export interface NewerPolicies {
+  /** While it is not known yet which policies count. */
+  first(): Promise<void> | undefined
+  /** Whether {@link beforeRefusal} would look for newer ones. */
+  readonly mayRetry: boolean
+  /** A look for newer policies before a refusal is final; `undefined` when there was one not long ago. */
+  beforeRefusal(): Promise<void> | undefined
 }
 
 /**
@@ -68,7 +88,9 @@ export function connectPinned(target: Target, connector: Connector): TLSSocket {
   const { reporter, trusts } = connector
   const asked = policyNow()
   const pinOnly = asked.policy?.trust === 'pin-only'
-  const trust = trusts.for(asked.policies, asked.policy, connector.now())
+  const { newer } = connector
+  // Other policies may count by the time of the verdict, and OpenSSL cannot be asked again.
+  const trust = newer?.first() || newer?.mayRetry ? trusts.general : trusts.for(asked.policies, asked.policy, connector.now())
   const { anchors } = trusts.general
   const known = connector.sessions.find(target.pool, connector.now())
   const context = trust.context()
@@ -78,12 +100,16 @@ export function connectPinned(target: Target, connector: Connector): TLSSocket {
   let leaf: X509Certificate | undefined
   let record: PeerRecord | undefined
   let peer: PinnedPeer | undefined
+  let judgedBy: PolicySet | undefined
+  let nodeAgreed = false
   let refusal: Error | undefined
+  /** A refusal that is not final yet. */
+  let pending: Error | undefined
   let settled = false
   let verificationMs = 0
   let evidenceUntil = Infinity
 
-  const socket = connect(connectionOptions(target, connector, context, offered?.session, !pinOnly, onServerIdentity))
+  const socket = connect(connectionOptions(target, connector, context, offered?.session, !pinOnly, onServerIdentity, newer && connector.findUnpinned?.(host, port) ? lookupOnceAllowed : target.lookup))
   const gate = holdWrites(socket)
   // tls makes the legacy object of the whole chain only to hand it to checkServerIdentity, which here reads the X509
   // object instead: cheaper, and it cannot crash on a junk certificate (Node 24 and 26; see peer-certificate.ts).
@@ -96,6 +122,7 @@ export function connectPinned(target: Target, connector: Connector): TLSSocket {
     try {
       error = reason && explain(reason)
       settle()
+      if (pending && !socket.destroyed) tell(undefined, pending)
       if (error && (refusal !== undefined || socket.authorizationError !== undefined) && !socket.destroyed) tell(undefined, error)
     } catch {
       // Whatever fails in explaining, the connection ends, and for its first reason.
@@ -120,32 +147,49 @@ export function connectPinned(target: Target, connector: Connector): TLSSocket {
       if (seen === undefined) return (refusal = new Error('the server sent no certificate'))
       const nameError = checkName(serverName, seen)
       if (nameError) return (refusal = Object.assign(nameError, { cert: peerCertificate(seen, anchors, true) }))
-      if (!pinOnly) peer = verify(seen, serverName, undefined)
+      nodeAgreed = !pinOnly
+      if (!pinOnly && !newer?.first()) peer = verify(seen, serverName, undefined)
       return undefined
     } catch (error) {
+      // Not final; said again in conclude().
+      if (nodeAgreed && isPinningError(error) && newer?.mayRetry) return undefined
       return (refusal = asError(error))
     } finally {
       verificationMs += performance.now() - from
     }
   }
 
+  /** The gate stays shut while newer policies are on their way. */
   function onSecureConnect(): void {
+    const first = newer?.first()
+    if (first) void first.then(conclude)
+    else conclude()
+  }
+
+  function conclude(): void {
+    if (socket.destroyed) return
     const from = performance.now()
     try {
-      peer ??= verifyUnasked()
+      const judged = peer !== undefined && judgedBy === connector.policies() ? peer : verifyUnasked()
+      peer = judged
+      pending = undefined
       verificationMs += performance.now() - from
       settle()
-      connector.onVerified(socket, peer)
-      gate.open(peer)
+      connector.onVerified(socket, judged, verifyUnasked)
+      gate.open(judged)
       socket.once('secureConnect', () => socket.destroy(new Error('TLS renegotiation is refused: the peer could change after its verdict')))
-      tell(peer, undefined)
+      tell(judged, undefined)
     } catch (error) {
+      peer = undefined
+      const look = isPinningError(error) && pending === undefined ? newer?.beforeRefusal() : undefined
+      pending = look && asError(error)
+      if (look) return void look.then(conclude)
       refusal = asError(error)
       socket.destroy(refusal)
     }
   }
 
-  /** For connections on which Node does not ask: resumed ones, and those whose trust is in the pin only. */
+  /** Where Node has not asked for a verdict, or it was put off: resumed connections, those whose trust is in the pin only, and newer policies. */
   function verifyUnasked(): PinnedPeer {
     const serverName = target.servername || host
     const untrusted = socket.authorized ? undefined : untrustedError(socket)
@@ -157,13 +201,14 @@ export function connectPinned(target: Target, connector: Connector): TLSSocket {
       return verify(leaf, serverName, untrusted)
     }
     const seen = readLeaf()
-    if (!pinOnly || seen === undefined) throw new Error('the TLS handshake ended without a verdict')
+    if (!(pinOnly || nodeAgreed) || seen === undefined) throw new Error('the TLS handshake ended without a verdict')
     return verify(seen, serverName, untrusted)
   }
 
   function verify(seen: X509Certificate, serverName: string, untrusted: Error | undefined): PinnedPeer {
     record ??= trust.records.of(seen)
     const at = policyNow()
+    judgedBy = at.policies
     // What OpenSSL has found under the pinned CAs says nothing of pins that have come since.
     const { anchors, restricted, validTo } = at.policy === asked.policy ? trust : trusts.general
     const now = connector.now()
@@ -179,6 +224,19 @@ export function connectPinned(target: Target, connector: Connector): TLSSocket {
     if (seen === undefined) return error
     record = trusts.general.records.of(seen)
     return (refusal = findMismatch({ host, port, serverName: target.servername || host, ...policyNow(), record, leaf: seen, untrusted: undefined, anchors, restricted: false }, connector.now())) ?? error
+  }
+
+  /** For a host that no policy covers yet: nothing is opened before one does. */
+  function lookupOnceAllowed(name: string, options: LookupOptions, done: Parameters<LookupFunction>[2]): void {
+    const proceed = (): void => {
+      const error = connector.findUnpinned?.(host, port)
+      if (error) reporter.blocked(host, port, error)
+      if (error) done(error, '')
+      else (target.lookup ?? (systemLookup))(name, options, done)
+    }
+    void (newer?.first() ?? Promise.resolve())
+      .then(() => (connector.findUnpinned?.(host, port) ? newer?.beforeRefusal() : undefined))
+      .then(proceed)
   }
 
   function policyNow(): { policies: PolicySet; policy: Policy | undefined } {
@@ -255,8 +313,8 @@ function socketOf(verdict: object): TLSSocket {
 const readPeerX509 = TLSSocket.prototype.getPeerX509Certificate
 
 /** Only what concerns the connection is passed on, and nothing comes from a prototype. */
-function connectionOptions(target: Target, connector: Connector, secureContext: SecureContext, session: Buffer | undefined, rejectUnauthorized: boolean, checkServerIdentity: (serverName: string) => Error | undefined): ConnectionOptions {
-  const { host, port, socketPath, servername, timeout, keepAlive, keepAliveInitialDelay, noDelay, lookup, family, hints, localAddress, localPort, autoSelectFamily, autoSelectFamilyAttemptTimeout } = target
+function connectionOptions(target: Target, connector: Connector, secureContext: SecureContext, session: Buffer | undefined, rejectUnauthorized: boolean, checkServerIdentity: (serverName: string) => Error | undefined, lookup: LookupFunction | undefined): ConnectionOptions {
+  const { host, port, socketPath, servername, timeout, keepAlive, keepAliveInitialDelay, noDelay, family, hints, localAddress, localPort, autoSelectFamily, autoSelectFamilyAttemptTimeout } = target
   const options = {
     __proto__: null,
     host, port, path: socketPath, servername, timeout, keepAlive, keepAliveInitialDelay, noDelay, lookup, family, hints, localAddress, localPort, autoSelectFamily, autoSelectFamilyAttemptTimeout,

@@ -68,6 +68,8 @@ export class PlainAgent extends http.Agent {
   }
 
   #add(rule: ProxyRule, own: http.Agent | undefined, req: ClientRequest, options: RoutedOptions, legacy: unknown[]): void {
+    const first = this.#settings.newer?.first()
+    if (first) return void first.then(() => this.#add(rule, own, req, options, legacy))
     const { host, port } = target(options)
     let error: PinningError | undefined = this.#findRefusal(options)
     let proxy: Proxy | undefined

@@ -37,6 +37,8 @@ export class Trusts {
   /** @param now milliseconds since the epoch */
   for(policies: PolicySet, policy: Policy | undefined, now: number): Trust {
     if (policy === undefined || policies.modeOf(policy) !== 'enforce' || policy.onExpiry !== 'refuse') return this.general
+    // A revoked key is looked for in the whole chain, above the pinned CA too.
+    if (policies.revoked.size > 0) return this.general
     const known = this.#restricted.get(policy)
     if (known && now <= known.validTo) return known
     const trust = this.#restrict(policy, now)

@@ -9,8 +9,8 @@ export interface UpdateClock {
 }
 
 export const systemClock: UpdateClock = {
-  now: Date.now,
-  random: Math.random,
+  now: () => Date.now(),
+  random: () => Math.random(),
   after: (ms, run) => {
     // Node takes a longer delay for 1 ms.
     const timer = setTimeout(run, Math.min(ms, 2 ** 31 - 1))

@@ -236,8 +236,8 @@ async function findSchemaProblem(payload: unknown, pause: Pause): Promise<string
   const { whole, host } = await (validators ??= compile())
   if (typeof payload !== 'object' || payload === null || !('pins' in payload) || typeof payload.pins !== 'object' || payload.pins === null) return describe(whole, payload)
   const hosts = Object.entries(payload.pins)
-  // One of them stands for all, whose number and names are looked at below.
-  const problem = describe(whole, { ...payload, pins: Array.isArray(payload.pins) ? payload.pins : Object.fromEntries(hosts.slice(0, 1)) })
+  // One stands for all, which are looked at below.
+  const problem = describe(whole, { ...payload, pins: Array.isArray(payload.pins) || hosts.length === 0 ? payload.pins : { host: [''] } })
   if (problem !== undefined) return problem
   for (const [index, [pattern, policy]] of hosts.entries()) {
     if (index % hostsPerTurn === hostsPerTurn - 1) await pause()

@@ -4,7 +4,7 @@
  */
 export const pinSetSchema = {
   $schema: 'https://json-schema.org/draft/2020-12/schema',
-  $id: 'https://axios-ssl-pinning.invalid/schemas/pin-set.schema.json',
+  $id: 'https://unpkg.com/axios-ssl-pinning/schemas/pin-set.schema.json',
   title: 'Pin set',
   description: 'The payload of a signed pin set of axios-ssl-pinning: the pins of all hosts, for one audience, until a date.',
   type: 'object',

@@ -94,7 +94,7 @@ async function readJws(text: string, pause: Pause): Promise<Jws> {
     if (header === undefined || payload === undefined || signature === undefined || more.length > 0) throw new SignatureError('malformed', 'it is not a JWS')
     return { payload, signatures: [{ protected: header, signature }] }
   }
-  const jws = await readStrictly(trimmed, 3, pause)
+  const jws = await readStrictly(trimmed, 4, pause)
   const flattened = isObject(jws) && 'signature' in jws
   const { payload, signatures } = (flattened ? { payload: jws['payload'], signatures: [{ protected: jws['protected'], signature: jws['signature'] }] } : jws) as Partial<Jws>
   const names = flattened ? ['payload', 'protected', 'signature'] : ['payload', 'signatures']
@@ -110,7 +110,7 @@ async function readJws(text: string, pause: Pause): Promise<Jws> {
 const maxSignatures = 16
 
 async function readHeader(encoded: string, pause: Pause): Promise<{ alg: string; kid: string }> {
-  const header = await readStrictly(decode(encoded, 'header').toString('latin1'), 1, pause)
+  const header = await readStrictly(decode(encoded, 'header').toString('latin1'), 2, pause)
   // With keys or addresses of keys in it (jwk, jku, x5c, x5u), or extensions (crit, b64), it is not ours.
   if (!hasOnly(header, ['alg', 'kid', 'typ'])) throw new SignatureError('malformed', 'a signature header has other members than alg, kid and typ')
   const { alg, kid, typ } = header

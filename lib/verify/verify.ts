@@ -80,6 +80,7 @@ export class PinnedPeer {
     }
     const mode = policies.modeOf(policy)
     if (mode === 'off') return PinnedPeer.#trusted(peer, 'unchecked')
+    if (policies.expired?.then === 'refuse') throw new PolicyExpiredError(peer.host, policies.expired.name, policies.expired.date)
     const expired = now >= policy.expiresAt
     if (expired && policy.onExpiry === 'allow') return PinnedPeer.#trusted(peer, 'expired')
     try {
@@ -126,7 +127,7 @@ export function resultOf(error: unknown): PinResult {
 
 /** Leaf pins need no chain and are looked at first; everything else is looked for in the verified chain only. */
 function findMatch(peer: Peer, policy: Policy, now: number): PinMatch {
-  if (policy.rejected.size > 0) demandNotRejected(peer, policy, now)
+  if (policy.rejected.size > 0 || peer.policies.revoked.size > 0) demandNotRejected(peer, policy, now)
   const leaf = matchLeaf(peer.record, policy)
   if (leaf) return leaf
   if (!policy.usesChain || policy.trust === 'pin-only') throw mismatch(peer, policy, undefined, 'The leaf certificate is not pinned')
@@ -160,7 +161,7 @@ function matchLeaf(record: PeerRecord, policy: Policy): PinMatch | undefined {
 
 function demandNotRejected(peer: Peer, policy: Policy, now: number): void {
   const chain = policy.trust === 'pin-only' ? undefined : demandChain(peer, policy, now)
-  const found = [peer.record.fingerprint, peer.record.pin, ...(chain?.fingerprints ?? []), ...(chain?.pins ?? [])].find((pin) => policy.rejected.has(pin))
+  const found = [peer.record.fingerprint, peer.record.pin, ...(chain?.fingerprints ?? []), ...(chain?.pins ?? [])].find((pin) => policy.rejected.has(pin) || peer.policies.revoked.has(pin))
   if (found !== undefined) throw mismatch(peer, policy, chain, `The policy rejects ${found}, which occurs in the chain`)
 }
 

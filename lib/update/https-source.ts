@@ -1,0 +1,54 @@
+import { PolicyInvalidError } from '../errors.js'
+import { describeType, quoteInput } from '../pin/pin.js'
+import { readOptions } from '../policy/options.js'
+import { fetchText } from '../transport/fetch.js'
+import type { TlsOptions } from '../transport/tls-options.js'
+import type { PinSetSource } from './source.js'
+
+export interface HttpsSourceOptions {
+  /** Sent with every request, for example an access token. */
+  headers?: Readonly<Record<string, string>>
+  /** TLS options for this connection. Default: those of the instance, without its client certificate and `servername`. */
+  tls?: TlsOptions
+}
+
+/**
+ * A signed set at an `https:` address: any static host or CDN will do. It is fetched with GET over a connection of its own,
+ * pinned by the bootstrap pins (and, where these are outdated, by the set in force), compressed where the server does so,
+ * and only if its `ETag` has changed. `Retry-After` of a 429 or 503 is kept to. Redirects are not followed, and no proxy is used.
+ *
+ * @throws {PolicyInvalidError} when it is no `https:` URL
+ */
+export function httpsSource(address: string | URL, options: HttpsSourceOptions = {}): PinSetSource {
+  const url = readUrl(address)
+  const { headers, tls } = readOptions(options, ['headers', 'tls'], 'httpsSource')
+  return {
+    name: `${url.origin}${url.pathname}`,
+    url,
+    ...(tls !== undefined && { tls }),
+    async fetch({ agent, signal, etag, maxBytes }) {
+      const answer = await fetchText(url, { agent, signal, maxBytes, headers: { ...headers, accept: 'application/jose+json, application/jose, application/json;q=0.9, */*;q=0.1', ...(etag !== undefined && { 'if-none-match': etag }) } })
+      if (answer.status === 200) return { text: answer.text, etag: answer.headers.etag }
+      if (answer.status === 304 && etag !== undefined) return { text: undefined, etag }
+      const redirect = answer.status >= 300 && answer.status < 400 && answer.status !== 304 ? '; redirects are not followed' : ''
+      throw Object.assign(new Error(`${url.host} answered ${answer.status}${redirect}`), { retryAfterMs: readRetryAfter(answer.status, answer.headers['retry-after']) })
+    }
+  }
+}
+
+function readUrl(address: string | URL): URL {
+  const text = String(address)
+  if (typeof address !== 'string' && !(address instanceof URL)) throw new PolicyInvalidError('httpsSource', `takes a URL, not ${describeType(address)}`)
+  const url = URL.canParse(text) ? new URL(text) : undefined
+  if (url?.protocol !== 'https:') throw new PolicyInvalidError('httpsSource', `${quoteInput(text)} is no https: URL; right would be "https://pins.example.com/pins.jws"`)
+  if (url.username || url.password) throw new PolicyInvalidError('httpsSource', 'a URL is shown in reports, so no credentials belong in it; right would be headers: { authorization: … }')
+  return url
+}
+
+/** RFC 9110 §10.2.3: seconds or a date. */
+function readRetryAfter(status: number, header: string | undefined): number | undefined {
+  if ((status !== 429 && status !== 503) || header === undefined) return undefined
+  if (/^\d{1,9}$/.test(header.trim())) return Number(header) * 1_000
+  const date = header.length < 64 ? Date.parse(header) : NaN
+  return Number.isNaN(date) ? undefined : Math.max(0, date - Date.now())
+}
