@@ -249,6 +249,27 @@ describe('reading', () => {
     await expect(fetchFrom(source)).rejects.toThrow(reason)
   })
 
+  test('what changes while it is read is read again', async () => {
+    const path = join(folder, 'pins.jws')
+    writeFileSync(path, 'one')
+    source = fileSource(path)
+    const promises = jest.requireActual<typeof import('node:fs/promises')>('node:fs/promises')
+    const { open } = promises
+    const spy = jest.spyOn(promises, 'open').mockImplementationOnce(async (...args) => {
+      const handle = await open(...args)
+      const read = handle.read.bind(handle) as (...args: unknown[]) => Promise<unknown>
+      handle.read = (async (...given: unknown[]) => {
+        const answer = await read(...given)
+        writeFileSync(path, 'two')
+        return answer
+      }) as typeof handle.read
+      return handle
+    })
+    expect((await fetchFrom(source)).text).toBe('two')
+    expect(spy).toHaveBeenCalledTimes(2)
+    spy.mockRestore()
+  })
+
   test('it ends when the fetch is aborted', async () => {
     const path = join(folder, 'pins.jws')
     writeFileSync(path, 'one')
@@ -256,7 +277,7 @@ describe('reading', () => {
     await expect(source.fetch({ signal: AbortSignal.abort(new Error('closed')), etag: undefined, maxBytes: 10, agent })).rejects.toThrow('closed')
   })
 
-  test.each([[''], ['a\0b'], [undefined], [7]])('%p is no path', (given) => {
+  test.each([['an empty text', ''], ['a text with NUL', 'a\0b'], ['nothing', undefined], ['a number', 7]])('%s is no path', (_, given) => {
     expect(() => fileSource(given as string)).toThrow(PolicyInvalidError)
   })
 })

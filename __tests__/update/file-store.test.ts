@@ -89,7 +89,7 @@ describe('a damaged file is set aside, its set not used, and its version still t
     await store.save(stateOf(2))
     act(fileOf(2))
     // The links to the signing keys are those that the older version knew.
-    expect(await store.load()).toEqual({ version: 2, hash: stateOf(2).hash, text: undefined, links: ['link of 1'] })
+    expect(await store.load()).toEqual({ version: 2, hash: stateOf(2).hash, text: undefined, links: ['link of 1', 'set 1'] })
     expect(readdirSync(folder).filter((file) => file.endsWith('.damaged'))).toHaveLength(1)
     // Also the next time, and after an attempt to go back.
     await store.save(stateOf(1, 'another'))
@@ -152,7 +152,7 @@ test('files of others are left alone', async () => {
   expect(readdirSync(folder)).toEqual(expect.arrayContaining(['notes.txt', '99.json', '.keep']))
 })
 
-test.each([[''], ['a\0b'], [undefined], [7]])('%p is no folder', (given) => {
+test.each([['an empty text', ''], ['a text with NUL', 'a\0b'], ['nothing', undefined], ['a number', 7]])('%s is no folder', (_, given) => {
   expect(() => fileStore(given as string)).toThrow(PolicyInvalidError)
 })
 

@@ -62,14 +62,14 @@ const set = async (version: number, changes = {}, ...signers: Signer[]): Promise
 const silence = (): Promise<never> => new Promise(() => undefined)
 
 describe('when the source is asked', () => {
-  test('at once where there is no stored set, then after refreshMs, a tenth more or less', async () => {
+  test('at once where there is no stored set, then at a moment of its own, then after refreshMs, a tenth more or less', async () => {
     const text = await set(1, { refreshMs: hour })
     const program = start(() => text)
     await program.clock.pass(0)
     expect([program.history, program.source.requests.length]).toEqual([['v1'], 1])
-    expect(program.updater.status().nextRefresh).toBe(iso(program.clock.now() + hour))
+    expect(program.updater.status().nextRefresh).toBe(iso(program.clock.now() + hour / 2))
     program.clock.chance = 0
-    await program.clock.pass(hour)
+    await program.clock.pass(hour / 2)
     expect(program.source.requests.length).toBe(2)
     expect(program.updater.status().nextRefresh).toBe(iso(program.clock.now() + 0.9 * hour))
     program.clock.chance = 0.9999
@@ -86,7 +86,8 @@ describe('when the source is asked', () => {
     const clock = new HeldClock()
     clock.chance = 0.25
     const second = start(() => text, { store }, clock)
-    await clock.pass(hour / 4 - 1)
+    // A quarter into an interval that is 5 % early.
+    await clock.pass(0.25 * 0.95 * hour - 1)
     expect([second.results, second.source.requests.length]).toEqual([['restored'], 0])
     await clock.pass(1)
     expect(second.source.requests.length).toBe(1)
@@ -156,8 +157,8 @@ describe('when the source fails', () => {
       delays.push(next)
       await program.clock.pass(next)
     }
-    // Chance is 0.5 throughout: full jitter takes half of 2, 4, 8, … seconds.
-    expect(delays).toEqual([60_000, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000, 30_000, 60_000])
+    // Chance is 0.5 throughout: half of the interval after the start and the outage, and of a sixteenth, an eighth, … of it in between.
+    expect(delays).toEqual([30_000, 1_875, 3_750, 7_500, 15_000, 30_000, 30_000, 30_000, 30_000, 30_000])
     expect(program.history).toEqual(['v1'])
   })
 
@@ -167,7 +168,8 @@ describe('when the source fails', () => {
     expect(program.source.requests.length).toBe(1)
     await program.clock.pass(599_000)
     expect([program.updater.mayRetry, program.updater.beforeRefusal(), program.source.requests.length]).toEqual([false, undefined, 1])
-    await program.clock.pass(10_000)
+    // And then not all in the same moment.
+    await program.clock.pass(120_000)
     expect(program.source.requests.length).toBe(2)
   })
 

@@ -68,8 +68,9 @@ class FileStore implements PinSetStore {
       break
     }
     if (found?.entry.version === highest.version) return found.state
-    // Its set is lost, and an older one is not taken instead; but how the signing keys came about is still true.
-    return { version: highest.version, hash: highest.hash, text: undefined, links: found?.state.links ?? [] }
+    // Its set is lost, and an older one is not taken instead; but how the signing keys came about is still true, and that one may have changed them.
+    const { links = [], text } = found?.state ?? {}
+    return { version: highest.version, hash: highest.hash, text: undefined, links: text === undefined ? links : [...links, text] }
   }
 
   /** The state in a file; `undefined` when it is damaged, and then it has been set aside. */

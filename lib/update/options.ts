@@ -29,6 +29,13 @@ export interface UpdateOptions {
    * asked once, requests connect but send nothing; at most for `firstRefreshTimeoutMs`, then the pins in force decide.
    */
   updatePolicy?: 'background' | 'before-first-request'
+  /**
+   * When a program whose store has no set asks the source for the first time: `'at-once'` (default), or, with `'spread'`, at a random
+   * moment of the first interval (`refreshMs`; an hour before there is a set), so that a large fleet without disks can be restarted
+   * in one moment. Until then the pins in the options count; a connection that they refuse makes it ask at once. No effect with
+   * `'before-first-request'`, and with sources that say themselves when there is something new.
+   */
+  firstRefresh?: 'at-once' | 'spread'
   /** Longest time that requests wait for the store, and for the first set under `'before-first-request'`. Default 5,000. */
   firstRefreshTimeoutMs?: number
   /** Longest time for one answer of the source. Default 10,000. */
@@ -69,6 +76,7 @@ export function readUpdateOptions(given: UpdateOptions): UpdateSettings {
     trust: SigningTrust.of(options.trustedKeys, options.threshold),
     audience: options.audience,
     updatePolicy: readChoice(options.updatePolicy, ['background', 'before-first-request'], 'background', 'updates.updatePolicy'),
+    firstRefresh: readChoice(options.firstRefresh, ['at-once', 'spread'], 'at-once', 'updates.firstRefresh'),
     firstRefreshTimeoutMs: readDuration(options.firstRefreshTimeoutMs, 5_000, 'firstRefreshTimeoutMs'),
     fetchTimeoutMs: readDuration(options.fetchTimeoutMs, 10_000, 'fetchTimeoutMs'),
     onExpiredSet: readChoice(options.onExpiredSet, ['refuse', 'bootstrap', 'report-only'], 'refuse', 'updates.onExpiredSet'),
@@ -79,7 +87,7 @@ export function readUpdateOptions(given: UpdateOptions): UpdateSettings {
   }
 }
 
-const optionNames = ['source', 'trustedKeys', 'threshold', 'audience', 'store', 'updatePolicy', 'firstRefreshTimeoutMs', 'fetchTimeoutMs', 'onExpiredSet', 'staleRetryMs', 'onRevoked', 'maxBytes', 'onUpdate']
+const optionNames = ['source', 'trustedKeys', 'threshold', 'audience', 'store', 'updatePolicy', 'firstRefresh', 'firstRefreshTimeoutMs', 'fetchTimeoutMs', 'onExpiredSet', 'staleRetryMs', 'onRevoked', 'maxBytes', 'onUpdate']
 
 function hasMethods(value: unknown, names: readonly string[]): boolean {
   return typeof value === 'object' && value !== null && names.every((name) => typeof (value as Record<string, unknown>)[name] === 'function')

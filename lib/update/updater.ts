@@ -2,10 +2,10 @@ import { isPinningError } from '../errors.js'
 import type { PinningError } from '../errors.js'
 import { UpdateReport } from '../report/update-report.js'
 import type { UpdateClock } from './clock.js'
-import { defaultRefreshMs, verifyManifest, verifyStoredManifest } from './manifest.js'
+import { defaultRefreshMs, verifyManifest } from './manifest.js'
 import type { PinSet } from './manifest.js'
 import type { UpdateSettings } from './options.js'
-import { backOff, jitter, withinLifetime } from './schedule.js'
+import { backOff, jitter, spread, withinLifetime } from './schedule.js'
 import type { PinSetAnswer, PinSetRequest } from './source.js'
 import type { PinSetState } from './store.js'
 import type { SigningTrust } from './trust.js'
@@ -137,9 +137,15 @@ export class Updater {
   /** Asks the source now, or waits for the answer if it is being asked. Never rejects: what went wrong is told and shown in the status. */
   refresh(): Promise<void> {
     if (this.#closed.signal.aborted) return Promise.resolve()
+    return this.#ask(false)
+  }
+
+  /** @param regular at a moment of this client's own, not at one that others share: a start, an outage's end, news, a refusal */
+  #ask(regular: boolean): Promise<void> {
     return (this.#refreshing ??= this.#refresh().finally(() => {
       this.#refreshing = undefined
-      this.#schedule(this.#again ? settleMs : this.#delay())
+      if (this.#again) this.#schedule(settleMs, false)
+      else this.#schedule(this.#delay(regular), this.#failures === 0)
       this.#again = false
     }))
   }
@@ -190,7 +196,7 @@ export class Updater {
 
   /** Then the source is asked: at once where there is no good set or the source says itself when there is a new one, else at a moment of its own in the next interval. */
   async #restore(): Promise<void> {
-    const { source, store, fetchTimeoutMs, updatePolicy } = this.#settings
+    const { source, store, fetchTimeoutMs, updatePolicy, firstRefresh } = this.#settings
     try {
       const state = await this.#within(fetchTimeoutMs, store.load())
       if (state !== undefined) await this.#resume(state)
@@ -199,19 +205,26 @@ export class Updater {
     }
     if (this.#closed.signal.aborted) return
     this.#subscribe()
-    const soon = updatePolicy === 'before-first-request' || this.#state !== 'current' || source.subscribe !== undefined
+    const patient = this.#state === 'current' || (this.#highest === undefined && firstRefresh === 'spread')
+    const soon = updatePolicy === 'before-first-request' || !patient || source.subscribe !== undefined
     if (soon) void this.refresh()
-    else this.#schedule(this.#clock.random() * this.#refreshMs())
+    else this.#schedule(this.#spread(), true)
   }
 
   /** Nothing in the store is believed: the chain of sets is verified from the keys in the code on. */
   async #resume(state: PinSetState): Promise<void> {
     const { audience, maxBytes } = this.#settings
     this.#highest = { version: state.version, hash: state.hash }
-    if (state.text === undefined) throw new Error(`the stored set is damaged; no version below ${state.version} is accepted`)
+    // As at the time they were current: a set of former days has expired by now.
     let trust = this.#trust
-    for (const link of state.links) ({ trust } = await verifyStoredManifest(link, { trust, audience, maxBytes }))
-    const set = await verifyStoredManifest(state.text, { trust, audience, maxBytes })
+    for (const link of state.links) ({ trust } = await this.#verify(link, { trust, audience, maxBytes, now: Number.NaN }))
+    if (state.text === undefined) {
+      // How the signing keys came about is true all the same.
+      this.#trust = trust
+      this.#links = state.links
+      throw new Error(`the stored set is damaged; no version below ${state.version} is accepted`)
+    }
+    const set = await this.#verify(state.text, { trust, audience, maxBytes, now: Number.NaN })
     if (set.version < state.version || (set.version === state.version && set.hash !== state.hash)) throw new Error(`the stored set is not version ${state.version}, which has been seen`)
     const commit = await this.#target.prepare(set)
     if (this.#closed.signal.aborted) return
@@ -287,7 +300,7 @@ export class Updater {
     const changed = (): void => {
       this.#etag = undefined
       if (this.#refreshing) this.#again = true
-      else this.#schedule(Math.max(settleMs, this.#notBefore - this.#clock.now()))
+      else this.#schedule(Math.max(settleMs, this.#notBefore - this.#clock.now()), false)
     }
     try {
       this.#unsubscribe = source.subscribe(changed)
@@ -296,8 +309,11 @@ export class Updater {
     }
   }
 
-  #delay(): number {
-    if (this.#failures === 0) return withinLifetime(jitter(this.#refreshMs(), this.#clock.random()), this.#expiresAt - this.#clock.now())
+  #delay(regular: boolean): number {
+    if (this.#failures === 0) {
+      const lifeMs = this.#set ? this.#set.expires.getTime() - this.#set.issued.getTime() : Infinity
+      return withinLifetime(regular ? jitter(this.#refreshMs(), this.#clock.random()) : this.#spread(), this.#expiresAt - this.#clock.now(), lifeMs)
+    }
     const asked = Math.max(0, this.#notBefore - this.#clock.now())
     return asked + backOff(this.#failures, this.#refreshMs(), this.#clock.random())
   }
@@ -306,11 +322,15 @@ export class Updater {
     return this.#set?.refreshMs ?? defaultRefreshMs
   }
 
-  #schedule(delayMs: number): void {
+  #spread(): number {
+    return spread(this.#refreshMs(), this.#clock.random(), this.#clock.random())
+  }
+
+  #schedule(delayMs: number, regular: boolean): void {
     if (this.#closed.signal.aborted) return
     this.#cancelRefresh()
     this.#nextRefresh = this.#clock.now() + delayMs
-    this.#cancelRefresh = this.#clock.after(delayMs, () => void this.refresh())
+    this.#cancelRefresh = this.#clock.after(delayMs, () => void this.#ask(regular))
   }
 
   #fail(result: 'rejected' | 'unavailable', from: string, error: Error): void {
