@@ -12,7 +12,6 @@ import type { Trusts } from '../transport/trust.js'
 import { buildChain, isInDate, servedAfter } from '../verify/chain.js'
 import { detailsOf } from '../verify/details.js'
 import type { CertificateDetails } from '../verify/details.js'
-import { checkName } from '../verify/name.js'
 import { summarise } from '../verify/records.js'
 import { action, createCommand } from './command.js'
 import type { Run } from './command.js'
@@ -83,7 +82,8 @@ async function inspectHost(target: string, options: InspectOptions, trusts: Trus
     const unknown = code === 'ENOTFOUND' && !target.includes('://') ? ', and no file either' : ''
     throw new CommandError(`${showTarget({ host, port })} cannot be inspected: ${explainFailure(error)}${unknown}`, exitCode.unreachable, code, { cause: error })
   })
-  const { leaf, untrusted, tlsVersion, cipher, keyExchange, serverName } = seen
+  const { leaf, chainError, nameError, tlsVersion, cipher, keyExchange, serverName } = seen
+  const untrusted = chainError ?? nameError
   const chain = buildChain(leaf, servedAfter(leaf), trust.anchors, Date.now())
   const policy = proposePolicy(showTarget({ host, port }), seen)
   return {
@@ -134,9 +134,9 @@ function show(certificate: X509Certificate): Shown {
  * The leaf's key is pinned, since a certificate lives shorter. Of a peer that PKI refuses nothing is proposed, but for a
  * self-signed leaf that is otherwise in order: there the pin takes the place of a trust anchor.
  */
-function proposePolicy(pattern: string, { leaf, serverName, untrusted }: Pick<Inspection, 'leaf' | 'serverName' | 'untrusted'>): Inspected['policy'] {
-  const selfSigned = (untrusted as { code?: string } | undefined)?.code === 'DEPTH_ZERO_SELF_SIGNED_CERT'
-  if (untrusted && !(selfSigned && isInDate(leaf, Date.now()) && checkName(serverName, leaf) === undefined)) return undefined
+function proposePolicy(pattern: string, { leaf, chainError, nameError }: Inspection): Inspected['policy'] {
+  const selfSigned = (chainError as { code?: string } | undefined)?.code === 'DEPTH_ZERO_SELF_SIGNED_CERT'
+  if (nameError || (chainError && !(selfSigned && isInDate(leaf, Date.now())))) return undefined
   return policyOf(pattern, leaf, selfSigned)
 }
 

@@ -1,7 +1,9 @@
 import { types } from 'node:util'
 import { Command, CommanderError } from 'commander'
 import pico from 'picocolors'
-import { findPinningError } from '../errors.js'
+import { PinsFileInvalidError, findPinningError } from '../errors.js'
+import type { FileProblem } from '../errors.js'
+import { checkCommand } from './check.js'
 import { exitCodeHelp } from './command.js'
 import type { CommandMaker, Run } from './command.js'
 import { CommandError, exitCode } from './exit.js'
@@ -15,7 +17,7 @@ import { pinCommand } from './pin.js'
 import { renewalCommand } from './renewal.js'
 
 /** In the order of the help. */
-const commands: readonly CommandMaker[] = [inspectCommand, pinCommand, renewalCommand, manifestCommand]
+const commands: readonly CommandMaker[] = [inspectCommand, checkCommand, pinCommand, renewalCommand, manifestCommand]
 
 /**
  * Runs one command line.
@@ -55,19 +57,31 @@ function tell(error: unknown, args: readonly string[], terminal: Terminal): Exit
   if (error instanceof CommanderError && error.exitCode === 0) return exitCode.ok
   // Without a command commander has printed its help to stderr.
   if (error instanceof CommanderError && error.code === 'commander.help') return exitCode.usage
-  const { code, message, exit } = explain(error)
+  const { exit, ...told } = explain(error)
   if (args.includes('--json')) {
-    terminal.stdout.write(`${JSON.stringify({ error: { code, message }, exitCode: exit }, undefined, 2)}\n`)
+    terminal.stdout.write(`${JSON.stringify({ error: told, exitCode: exit }, undefined, 2)}\n`)
   } else {
     const { red } = pico.createColors(hasColours(terminal, terminal.stderr))
-    terminal.stderr.write(`${red('axios-ssl-pinning:')} ${message}\n`)
+    terminal.stderr.write(`${red('axios-ssl-pinning:')} ${told.message}\n`)
   }
   return exit
 }
 
-function explain(error: unknown): { code: string; message: string; exit: ExitCode } {
+interface Told {
+  readonly code: string
+  readonly message: string
+  readonly exit: ExitCode
+  /** Of a pins file, all of them with their lines. */
+  readonly problems?: readonly FileProblem[]
+}
+
+function explain(error: unknown): Told {
   if (error instanceof CommanderError) return { code: 'ERR_USAGE', message: firstLine(error.message.replace(/^error: /, '').replaceAll('\n', ' ')), exit: exitCode.usage }
   if (error instanceof CommandError) return { code: error.code, message: firstLine(error.message), exit: error.exitCode }
+  if (error instanceof PinsFileInvalidError) {
+    const { code, problems } = error
+    return { code, message: `${firstLine(error.message)}${problems.length > 1 ? ` (and ${problems.length - 1} more)` : ''}`, exit: exitCode.usage, problems }
+  }
   const pinning = findPinningError(error)
   // What is wrong with a pin or a policy was in the user's own file or arguments.
   if (pinning) return { code: pinning.code, message: firstLine(pinning.message), exit: pinning.code.endsWith('INVALID') ? exitCode.usage : exitCode.refused }

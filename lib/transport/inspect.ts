@@ -2,8 +2,12 @@ import type { X509Certificate } from 'node:crypto'
 import { TLSSocket, connect } from 'node:tls'
 import type { ConnectionOptions } from 'node:tls'
 import { isIP } from 'node:net'
+import type { Policy } from '../policy/policy.js'
+import type { PolicySet } from '../policy/policy-set.js'
 import { checkName } from '../verify/name.js'
-import type { Trust } from './trust.js'
+import { findMismatch, verifyPeer } from '../verify/verify.js'
+import type { PinnedPeer } from '../verify/verify.js'
+import type { Trust, Trusts } from './trust.js'
 
 /** What to look at. */
 export interface InspectTarget {
@@ -22,8 +26,10 @@ export interface Inspection {
   readonly serverName: string
   /** It knows what was served after it, unchecked: `servedAfter(leaf)`. */
   readonly leaf: X509Certificate
-  /** Why PKI refuses the peer: its chain or its name. `undefined` when Node's own verification accepts it. */
-  readonly untrusted: Error | undefined
+  /** Why Node's own verification refuses the chain; `undefined` when it accepts it. */
+  readonly chainError: Error | undefined
+  /** Why it refuses the name. */
+  readonly nameError: Error | undefined
   /** `TLSv1.3`, … */
   readonly tlsVersion: string | undefined
   /** OpenSSL's name of the cipher suite. */
@@ -59,7 +65,7 @@ export function inspectServer(target: InspectTarget, trust: Trust): Promise<Insp
         const leaf = TLSSocket.prototype.getPeerX509Certificate.call(socket)
         if (leaf === undefined) throw new Error('the server sent no certificate')
         const { name } = socket.getEphemeralKeyInfo() as { name?: string }
-        resolve({ host, port, serverName, leaf, untrusted: untrustedError(socket) ?? checkName(serverName, leaf), tlsVersion: socket.getProtocol() ?? undefined, cipher: socket.getCipher()?.name, keyExchange: name || undefined })
+        resolve({ host, port, serverName, leaf, chainError: chainErrorOf(socket), nameError: checkName(serverName, leaf), tlsVersion: socket.getProtocol() ?? undefined, cipher: socket.getCipher()?.name, keyExchange: name || undefined })
       } catch (error) {
         reject(error)
       } finally {
@@ -68,6 +74,42 @@ export function inspectServer(target: InspectTarget, trust: Trust): Promise<Insp
       }
     })
   })
+}
+
+/** A peer that was looked at, and what a policy says of it. */
+export interface Judgement {
+  readonly inspection: Inspection
+  /** The proof, where the policy accepts the peer. */
+  readonly peer: PinnedPeer | undefined
+  /** Why not. */
+  readonly error: Error | undefined
+}
+
+/**
+ * {@link inspectServer}, and then the verdict that the agent would come to, by the same verification: on the trust anchors
+ * that the policy leaves, whatever the policy's mode is.
+ */
+export async function judgeServer(target: InspectTarget, policies: PolicySet, trusts: Trusts, now: () => number): Promise<Judgement> {
+  const { host, port } = target
+  const found = policies.find(host, port)
+  const policy: Policy | undefined = found && (found.mode === 'enforce' ? found : { ...found, mode: 'enforce' })
+  const trust = trusts.for(policies, policy, now())
+  const inspection = await inspectServer(target, trust)
+  const { leaf, serverName, chainError, nameError } = inspection
+  const untrusted = chainError ?? nameError
+  const judged = { host, port, serverName, policies, policy, leaf }
+  try {
+    if (policy?.trust !== 'pin-only' && untrusted) {
+      const { anchors, records } = trusts.general
+      // Where OpenSSL knew the pinned CAs only, another one may vouch for the peer.
+      const mismatch = trust.restricted && chainError ? findMismatch({ ...judged, record: records.of(leaf), untrusted: undefined, anchors, restricted: false }, now()) : undefined
+      throw mismatch ?? untrusted
+    }
+    const { anchors, restricted } = trust
+    return { inspection, peer: verifyPeer({ ...judged, record: trust.records.of(leaf), untrusted, anchors, restricted }, now()), error: undefined }
+  } catch (error) {
+    return { inspection, peer: undefined, error: error as Error }
+  }
 }
 
 function connectionOptions({ host, port, servername = isIP(host) ? undefined : host }: InspectTarget, trust: Trust): ConnectionOptions {
@@ -91,7 +133,7 @@ function connectionOptions({ host, port, servername = isIP(host) ? undefined : h
   return options
 }
 
-function untrustedError(socket: TLSSocket): Error | undefined {
+function chainErrorOf(socket: TLSSocket): Error | undefined {
   if (socket.authorized) return undefined
   // Node's types say Error; it is the error's code.
   const code = String(socket.authorizationError)
