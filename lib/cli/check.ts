@@ -20,7 +20,7 @@ import type { Output } from './output.js'
 import { renderReport } from './report-page.js'
 import { parseTarget, showTarget } from './target.js'
 import type { HostAndPort } from './target.js'
-import { caHelp, readTrust } from './trust.js'
+import { caHelp, proxyHelp, readProxyRoute, readTrust } from './trust.js'
 
 /** `check <pins file> [host…]`: does every pinned host still match, is there a backup, what expires when? */
 export function checkCommand(run: Run): Command {
@@ -30,6 +30,8 @@ export function checkCommand(run: Run): Command {
     .option('--only', 'check no other hosts than these')
     .option('--warn-days <days>', 'warn of what expires within so many days', parseDays, 30)
     .option('--ca <file>', caHelp)
+    .option('--proxy <url>', proxyHelp)
+    .option('--no-proxy', 'go there directly, whatever the environment says')
     .option('--timeout <duration>', 'for each host', parseDuration, 10_000)
     .option('--concurrency <number>', 'how many hosts at a time', parseConcurrency, 32)
     .option('--html <file>', 'also write a report: one page that needs nothing else')
@@ -49,6 +51,7 @@ interface CheckOptions {
   readonly only?: boolean
   readonly warnDays: number
   readonly ca?: string
+  readonly proxy?: string | boolean
   readonly timeout: number
   readonly concurrency: number
   readonly html?: string
@@ -74,7 +77,7 @@ async function checkAll(output: Output, file: string, hosts: readonly string[], 
   const targets = findTargets(policies, hosts.map(parseTarget), options.only === true)
   const unchecked = findUnchecked(policies, targets)
   if (targets.length === 0) throw new CommandError(`${showText(file)} names no host to check (${showText(unchecked.slice(0, 3).join(', '))}); right would be to give hosts that fall under it: check ${showText(file)} api.example.com`, exitCode.usage)
-  const settings: CheckSettings = { policies, retired: retiredPins(refresh), trusts: await readTrust(options.ca, terminal), timeoutMs: options.timeout, warnDays: options.warnDays, now: Date.now }
+  const settings: CheckSettings = { policies, retired: retiredPins(refresh), trusts: await readTrust(options.ca, terminal), proxies: readProxyRoute(options.proxy), timeoutMs: options.timeout, warnDays: options.warnDays, now: Date.now }
   const progress = await output.progress('checking', targets.length)
   const checks = await mapBounded(targets, options.concurrency, (target) => checkHost(target, settings).finally(progress.tick)).finally(progress.stop)
   checks.sort(compareUrgency)

@@ -5,7 +5,7 @@ import type { PolicySet } from '../policy/policy-set.js'
 import { diagnose } from '../report/diagnosis.js'
 import { explainFailure } from '../transport/failure.js'
 import { judgeServer } from '../transport/inspect.js'
-import type { Judgement } from '../transport/inspect.js'
+import type { Judgement, ProxyRoute } from '../transport/inspect.js'
 import type { Trusts } from '../transport/trust.js'
 import { buildChain, servedAfter } from '../verify/chain.js'
 import { summarise } from '../verify/records.js'
@@ -66,6 +66,7 @@ export interface CheckSettings {
   /** By pattern: pins that are on their way out, and no backup. */
   readonly retired: ReadonlyMap<string, ReadonlySet<string>>
   readonly trusts: Trusts
+  readonly proxies: ProxyRoute
   readonly timeoutMs: number
   readonly warnDays: number
   readonly now: () => number
@@ -73,11 +74,11 @@ export interface CheckSettings {
 
 /** Makes one connection to a host, in which nothing is sent, and says how it stands with its policy. Never rejects. */
 export async function checkHost({ host, port }: HostAndPort, settings: CheckSettings): Promise<HostCheck> {
-  const { policies, trusts, timeoutMs, now } = settings
+  const { policies, trusts, proxies, timeoutMs, now } = settings
   const policy = policies.find(host, port)
   const target = { host, port, target: showTarget({ host, port }), mode: policies.modeOf(policy), ...(policy && { pattern: policy.pattern }) }
   try {
-    return { ...target, ...describeJudgement(await judgeServer({ host, port, servername: undefined, timeoutMs }, policies, trusts, now), policy, settings) }
+    return { ...target, ...describeJudgement(await judgeServer({ host, port, servername: undefined, timeoutMs, proxies }, policies, trusts, now), policy, settings) }
   } catch (error) {
     const expiries = policy ? policyExpiry(policy, now()) : []
     return { ...target, status: 'unreachable', backups: [], expiries, problems: [{ kind: 'unreachable', message: explainFailure(error), ...codeOf(error) }] }

@@ -23,7 +23,7 @@ import { describeInspection } from './inspection.js'
 import type { Terminal } from './output.js'
 import { passphraseHelp, readPassphrase } from './passphrase.js'
 import { parseTarget, showTarget } from './target.js'
-import { caHelp, readServerName, readTrust } from './trust.js'
+import { caHelp, proxyHelp, readProxyRoute, readServerName, readTrust } from './trust.js'
 
 /** `inspect <host | URL | file>`: what a server shows of itself, and the policy that pins it. */
 export function inspectCommand(run: Run): Command {
@@ -31,6 +31,8 @@ export function inspectCommand(run: Run): Command {
     .argument('<target>', 'api.example.com, api.example.com:8443, https://…, a file (PEM, DER or PKCS#12), or - for standard input')
     .option('--servername <name>', 'the name to ask for (SNI) and to look for in the certificate; default: the host')
     .option('--ca <file>', caHelp)
+    .option('--proxy <url>', proxyHelp)
+    .option('--no-proxy', 'go there directly, whatever the environment says')
     .option('--timeout <duration>', 'for the connection and the handshake', parseDuration, 10_000)
     .option('--passphrase-from <source>', passphraseHelp)
     .action(
@@ -46,6 +48,7 @@ export function inspectCommand(run: Run): Command {
 interface InspectOptions {
   readonly servername?: string
   readonly ca?: string
+  readonly proxy?: string | boolean
   readonly timeout: number
   readonly passphraseFrom?: string
 }
@@ -54,7 +57,7 @@ interface InspectOptions {
 export interface Inspected {
   readonly target: string
   /** Absent for a file. */
-  readonly server?: { readonly host: string; readonly port: number; readonly serverName: string; readonly tlsVersion: string | undefined; readonly cipher: string | undefined; readonly keyExchange: string | undefined }
+  readonly server?: { readonly host: string; readonly port: number; readonly serverName: string; readonly tlsVersion: string | undefined; readonly cipher: string | undefined; readonly keyExchange: string | undefined; readonly proxy?: string }
   readonly trusted: boolean
   /** Why PKI refuses it. */
   readonly untrusted?: { readonly code: string | undefined; readonly message: string }
@@ -77,18 +80,18 @@ async function inspectHost(target: string, options: InspectOptions, trusts: Trus
   const { host, port } = parseTarget(target)
   const servername = readServerName(options.servername)
   const trust = trusts.general
-  const seen = await inspectServer({ host, port, servername, timeoutMs: options.timeout }, trust).catch((error: unknown) => {
+  const seen = await inspectServer({ host, port, servername, timeoutMs: options.timeout, proxies: readProxyRoute(options.proxy) }, trust).catch((error: unknown) => {
     const { code } = error as { code?: string }
     const unknown = code === 'ENOTFOUND' && !target.includes('://') ? ', and no file either' : ''
     throw new CommandError(`${showTarget({ host, port })} cannot be inspected: ${explainFailure(error)}${unknown}`, exitCode.unreachable, code, { cause: error })
   })
-  const { leaf, chainError, nameError, tlsVersion, cipher, keyExchange, serverName } = seen
+  const { leaf, chainError, nameError, tlsVersion, cipher, keyExchange, serverName, proxy } = seen
   const untrusted = chainError ?? nameError
   const chain = buildChain(leaf, servedAfter(leaf), trust.anchors, Date.now())
   const policy = proposePolicy(showTarget({ host, port }), seen)
   return {
     target,
-    server: { host, port, serverName, tlsVersion, cipher, keyExchange },
+    server: { host, port, serverName, tlsVersion, cipher, keyExchange, ...(proxy !== undefined && { proxy }) },
     trusted: untrusted === undefined,
     ...(untrusted && { untrusted: { code: (untrusted as { code?: string }).code, message: untrusted.message } }),
     served: [leaf, ...servedAfter(leaf)].map(show),

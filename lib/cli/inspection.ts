@@ -7,7 +7,7 @@ import { showTarget } from './target.js'
 export function describeInspection(inspected: Inspected, colors: Colors, now: number): string {
   const { target, server, trusted, untrusted, served, verified, policy } = inspected
   const { bold, green, red, yellow } = colors
-  const heading = server ? [showTarget(server), server.serverName === server.host ? undefined : `as ${showText(server.serverName)}`, server.tlsVersion, server.cipher, server.keyExchange ?? 'key exchange not shown by this version of Node'].filter(Boolean).join('  ') : showText(target)
+  const heading = server ? [showTarget(server), server.serverName === server.host ? undefined : `as ${showText(server.serverName)}`, server.tlsVersion, server.cipher, server.keyExchange ?? 'key exchange not shown by this version of Node', server.proxy && `through ${showText(server.proxy)}`].filter(Boolean).join('  ') : showText(target)
   const lines = [bold(heading), '']
   const reason = untrusted && showText(untrusted.message) + (untrusted.code === undefined ? '' : ` (${untrusted.code})`)
   if (trusted) lines.push(green(server ? "Trusted: Node's own verification accepts its chain and its name." : 'Trusted: a chain leads to a trust anchor.'))

@@ -1,6 +1,10 @@
 import { isIP } from 'node:net'
 import { PolicyInvalidError } from '../errors.js'
 import { canonicalHost } from '../pin/hostname.js'
+import { Reporter } from '../report/reporter.js'
+import type { ProxyRoute } from '../transport/inspect.js'
+import { createProxyConnector } from '../transport/proxy-connector.js'
+import { readProxy } from '../transport/proxy.js'
 import { readTlsOptions } from '../transport/tls-options.js'
 import { Trusts } from '../transport/trust.js'
 import { CommandError, exitCode } from './exit.js'
@@ -34,4 +38,20 @@ export function readServerName(name: string | undefined): string | undefined {
   const host = canonicalHost(name)
   if (host === undefined || isIP(host)) throw new CommandError('--servername must be a host name; TLS has no server name for an IP address', exitCode.usage)
   return host
+}
+
+export const proxyHelp = 'the proxy to go through; default: HTTPS_PROXY, ALL_PROXY and NO_PROXY, as axios reads them'
+
+/**
+ * How to reach hosts: the environment's proxy, the one given, or none (`--no-proxy`).
+ * @throws {CommandError} exit code 64; credentials are not echoed
+ */
+export function readProxyRoute(proxy: string | boolean | undefined): ProxyRoute {
+  try {
+    const rule = proxy === false ? false : readProxy(typeof proxy === 'string' ? proxy : 'environment', '--proxy')
+    return { rule, connector: createProxyConnector({}, new Reporter({})) }
+  } catch (error) {
+    if (!(error instanceof PolicyInvalidError)) throw error
+    throw new CommandError(`--proxy ${error.reason}`, exitCode.usage, error.code, { cause: error })
+  }
 }

@@ -4,6 +4,8 @@
  */
 export function explainFailure(error: unknown): string {
   const { code = '', message = '', errors = [] } = error as { code?: string; message?: string; errors?: unknown[] }
+  // Of this library, and clear already: what a proxy did, for one.
+  if (code.startsWith('ERR_PIN_')) return message
   const known = reasons.find(([pattern]) => pattern.test(code) || pattern.test(message))
   if (known) return known[1]
   // Several addresses were tried (an AggregateError without a text of its own).

@@ -7,7 +7,11 @@ import type { PolicySet } from '../policy/policy-set.js'
 import { checkName } from '../verify/name.js'
 import { findMismatch, verifyPeer } from '../verify/verify.js'
 import type { PinnedPeer } from '../verify/verify.js'
+import { findProxy } from './proxy.js'
+import type { ProxyRule } from './proxy.js'
 import type { Trust, Trusts } from './trust.js'
+import { Tunnel, joinTunnel } from './tunnel.js'
+import type { ProxyConnector } from './tunnel.js'
 
 /** What to look at. */
 export interface InspectTarget {
@@ -17,6 +21,14 @@ export interface InspectTarget {
   readonly servername: string | undefined
   /** For everything until the handshake has ended, in milliseconds. */
   readonly timeoutMs: number
+  /** How to get there. */
+  readonly proxies: ProxyRoute
+}
+
+/** Which proxy a connection takes, and what the connection to the proxy is made with. */
+export interface ProxyRoute {
+  readonly rule: ProxyRule
+  readonly connector: ProxyConnector
 }
 
 /** What a server has shown of itself. */
@@ -36,6 +48,8 @@ export interface Inspection {
   readonly cipher: string | undefined
   /** The group of the key exchange, `X25519`; `undefined` where Node does not say (hybrid groups before Node 24). */
   readonly keyExchange: string | undefined
+  /** The proxy whose tunnel it was made in, without credentials. */
+  readonly proxy: string | undefined
 }
 
 /**
@@ -43,17 +57,20 @@ export interface Inspection {
  * verification says of it is told, and the connection is closed. Nothing is ever sent in it, and nobody gets its socket.
  *
  * Rejects with Node's own error when there is no connection or the handshake fails, and with `ETIMEDOUT` when it takes
- * too long.
+ * too long; with `ERR_PIN_PROXY` or `ERR_PIN_BYPASS` when a proxy is in the way.
  */
 export function inspectServer(target: InspectTarget, trust: Trust): Promise<Inspection> {
-  const { host, port, servername, timeoutMs } = target
+  const { host, port, servername, timeoutMs, proxies } = target
   const serverName = servername ?? host
   return new Promise((resolve, reject) => {
-    const socket = connect(connectionOptions(target, trust))
+    const proxy = findProxy(proxies.rule, 'https:', host, port)
+    const tunnel = proxy && new Tunnel(proxy, host, port, { ...proxies.connector, timeoutMs })
+    const socket = connect(connectionOptions(target, trust, tunnel))
+    if (tunnel) joinTunnel(socket, tunnel, undefined)
     // As in connect.ts: the legacy object of the chain is not needed, and making it crashes Node 24 and 26 on some certificates.
     socket.getPeerCertificate = () => ({}) as never
-    let stage = 'no connection'
-    socket.once('connect', () => (stage = 'a connection, but no TLS handshake'))
+    let stage = tunnel ? `no tunnel through the proxy ${tunnel.proxy}` : 'no connection'
+    ;(tunnel ?? socket).once(tunnel ? 'open' : 'connect', () => (stage = `a ${tunnel ? 'tunnel' : 'connection'}, but no TLS handshake`))
     const late = setTimeout(() => socket.destroy(Object.assign(new Error(`${stage} within ${timeoutMs} ms`), { code: 'ETIMEDOUT' })), timeoutMs)
     socket.on('error', reject)
     socket.once('close', () => {
@@ -65,7 +82,7 @@ export function inspectServer(target: InspectTarget, trust: Trust): Promise<Insp
         const leaf = TLSSocket.prototype.getPeerX509Certificate.call(socket)
         if (leaf === undefined) throw new Error('the server sent no certificate')
         const { name } = socket.getEphemeralKeyInfo() as { name?: string }
-        resolve({ host, port, serverName, leaf, chainError: chainErrorOf(socket), nameError: checkName(serverName, leaf), tlsVersion: socket.getProtocol() ?? undefined, cipher: socket.getCipher()?.name, keyExchange: name || undefined })
+        resolve({ host, port, serverName, leaf, chainError: chainErrorOf(socket), nameError: checkName(serverName, leaf), tlsVersion: socket.getProtocol() ?? undefined, cipher: socket.getCipher()?.name, keyExchange: name || undefined, proxy: proxy?.shown })
       } catch (error) {
         reject(error)
       } finally {
@@ -112,7 +129,7 @@ export async function judgeServer(target: InspectTarget, policies: PolicySet, tr
   }
 }
 
-function connectionOptions({ host, port, servername = isIP(host) ? undefined : host }: InspectTarget, trust: Trust): ConnectionOptions {
+function connectionOptions({ host, port, servername = isIP(host) ? undefined : host }: InspectTarget, trust: Trust, tunnel: Tunnel | undefined): ConnectionOptions {
   const options = {
     __proto__: null,
     host,
@@ -125,7 +142,7 @@ function connectionOptions({ host, port, servername = isIP(host) ? undefined : h
     // The name is looked at apart from the chain.
     checkServerIdentity: () => undefined,
     session: undefined,
-    socket: undefined,
+    socket: tunnel,
     path: undefined,
     pskCallback: undefined,
     enableTrace: undefined
