@@ -276,3 +276,16 @@ test('--watch follows the servers and the file, and prints what changes', async 
     ['status', 'refused', 'warning']
   ])
 })
+
+test('--watch ends when it is told to, even in the middle of a round', async () => {
+  const [server, stalled] = [await start(), await startStalledServer()]
+  servers.push(stalled)
+  const path = pinsFile({ [`localhost:${server.port}`]: [leaf.pin, backup.pin] })
+  const child = spawn(process.execPath, [join(__dirname, '../../dist/esm/cli/main.js'), 'check', '--ca', ca, '--timeout', '1h', '--watch', '20ms', path], { stdio: ['ignore', 'pipe', 'inherit'] })
+  const ended = new Promise((resolve) => child.on('close', resolve))
+  await new Promise((resolve) => child.stdout.once('data', resolve))
+  pinsFile({ [`localhost:${stalled.port}`]: [leaf.pin, backup.pin] })
+  while (stalled.connections === 0) await new Promise((resolve) => setTimeout(resolve, 10))
+  child.kill('SIGINT')
+  expect(await ended).toBe(0)
+})

@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { InvalidArgumentError } from 'commander'
 import type { Command } from 'commander'
@@ -42,6 +43,7 @@ export function checkCommand(run: Run): Command {
         if (options.only && hosts.length === 0) throw new CommandError('--only needs the hosts to check', exitCode.usage)
         const first = await checkAll(output, file, hosts, options)
         output.result(first, () => describeChecks(first.hosts, output.colors, options.warnDays))
+        if (first.unchecked.length > 0) output.note(`not checked, since no host given falls under it: ${showSome(first.unchecked)}`)
         return options.watch === undefined ? first.exitCode : watch(output, file, hosts, options, first)
       })
     )
@@ -76,26 +78,26 @@ async function checkAll(output: Output, file: string, hosts: readonly string[], 
   const policies = new PolicySet(policy, 1)
   const targets = findTargets(policies, hosts.map(parseTarget), options.only === true)
   const unchecked = findUnchecked(policies, targets)
-  if (targets.length === 0) throw new CommandError(`${showText(file)} names no host to check (${showText(unchecked.slice(0, 3).join(', '))}); right would be to give hosts that fall under it: check ${showText(file)} api.example.com`, exitCode.usage)
+  if (targets.length === 0) throw new CommandError(`${showText(file)} names no host to check (${showSome(unchecked)}); right would be to give hosts that fall under it: check ${showText(file)} api.example.com`, exitCode.usage)
   const settings: CheckSettings = { policies, retired: retiredPins(refresh), trusts: await readTrust(options.ca, terminal), proxies: readProxyRoute(options.proxy), timeoutMs: options.timeout, warnDays: options.warnDays, now: Date.now }
   const progress = await output.progress('checking', targets.length)
   const checks = await mapBounded(targets, options.concurrency, (target) => checkHost(target, settings).finally(progress.tick)).finally(progress.stop)
   checks.sort(compareUrgency)
   const checked = { file, time: new Date(), hosts: checks, unchecked, exitCode: worst(checks.map(exitCodeOf)) }
-  if (unchecked.length > 0) output.note(`not checked, since no host given falls under it: ${showText(unchecked.slice(0, 10).join(', '))}${unchecked.length > 10 ? ` and ${unchecked.length - 10} more` : ''}`)
   if (options.html !== undefined) await writeReport(options.html, checked, options.warnDays)
   return checked
 }
 
-/** Ends when it is told to (Ctrl-C, SIGTERM), with the exit code of the last round. */
+/** Ends when it is told to (Ctrl-C, SIGTERM), in the middle of a round if need be, with the exit code of the last whole one. */
 async function watch(output: Output, file: string, hosts: readonly string[], options: CheckOptions, first: Checked): Promise<ExitCode> {
   const ended = new AbortController()
-  const end = (): void => ended.abort()
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, end)
+  const stopped = once(ended.signal, 'abort').then(() => undefined)
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => ended.abort())
   let last = first
   while (await sleep(options.watch, true, { signal: ended.signal }).catch(() => false)) {
     try {
-      const next = await checkAll(output, file, hosts, options)
+      const next = await Promise.race([checkAll(output, file, hosts, options), stopped])
+      if (next === undefined) break
       for (const change of changesBetween(last, next)) output.line(change, () => describeChange(change, output.colors))
       last = next
     } catch (error) {
@@ -115,6 +117,11 @@ function findTargets(policies: PolicySet, given: readonly HostAndPort[], only: b
 function findUnchecked(policies: PolicySet, targets: readonly HostAndPort[]): string[] {
   const covered = new Set(targets.map(({ host, port }) => policies.find(host, port)?.pattern))
   return [...policies.policies()].map(({ pattern }) => pattern).filter((pattern) => !covered.has(pattern))
+}
+
+function showSome(patterns: readonly string[]): string {
+  const shown = showText(patterns.slice(0, 5).join(', '))
+  return patterns.length > 5 ? `${shown} and ${patterns.length - 5} more` : shown
 }
 
 /** By pattern, both in canonical form. */
