@@ -157,6 +157,13 @@ test('the key exchange and the version are those of the connection', async () =>
   expect(json.server).toMatchObject({ tlsVersion: 'TLSv1.2', keyExchange: expect.stringMatching(/^(?:secp384r1|P-384)$/) })
 })
 
+test('a hybrid key exchange is named where Node tells it', async () => {
+  const server = await start({ certificate: issuing.issue() })
+  const { json } = await runCommand(['inspect', '--json', '--ca', ca, `localhost:${server.port}`])
+  const major = Number(process.versions.node.split('.')[0])
+  expect(json.server.keyExchange).toBe(major >= 24 ? 'X25519MLKEM768' : major === 22 ? undefined : 'X25519')
+})
+
 test('a junk certificate on a curve without a name does not end the process', async () => {
   // It bears the name and the key id of the trust anchor, so that tls takes it for the leaf's issuer (Node 24 and 26 crash on it).
   const server = await start({ certificate: root.issue(), chain: [impersonate(root, { key: 'secp256k1' })] })
