@@ -3,6 +3,7 @@ import type { AxiosInstance, AxiosRequestConfig } from 'axios'
 import { loadModule } from '../../lib/policy/load-module.js'
 import { createPinningAgent, findPinningError, pinAxios } from '../../lib/index.js'
 import type { PinReport, Pinning, PinningOptions, ProxyError } from '../../lib/index.js'
+import { axiosIs, testFrom } from '../support/axios-version.js'
 import { runChild } from '../support/child.js'
 import { send, until, wait } from '../support/clients.js'
 import { createAuthority, createSelfSigned } from '../support/pki.js'
@@ -95,7 +96,8 @@ describe('where the proxy is said', () => {
     process.env['NO_PROXY'] = exempt.replace('PORT', String(genuine.port))
     expect((await pinned().api.get(genuine.url)).status).toBe(200)
     expect(via.asked).toHaveLength(direct ? 0 : 1)
-    // The real axios decides the same.
+    // The real axios decides the same; up to 1.16 it sent https: requests to the proxy in plain text.
+    if (!axiosIs('1.17')) return
     const plainAxios = await axios.get(genuine.url, { timeout: 2000, validateStatus: null }).then(() => 'answered', () => 'failed')
     expect(plainAxios).toBe('failed')
     expect(via.asked).toHaveLength(direct ? 0 : 2)
@@ -177,7 +179,8 @@ describe('where the proxy is said', () => {
     expect([error.code, error.message]).toEqual(['ERR_PIN_BYPASS', expect.stringMatching(/^HTTPS_PROXY(?!.*secret).*socks/)])
   })
 
-  test('nothing on Object.prototype becomes a proxy or a password', async () => {
+  // Before that, axios stumbles over such properties itself and sends nothing.
+  testFrom('1.17')('nothing on Object.prototype becomes a proxy or a password', async () => {
     const [via, other] = [await proxy(), await proxy()]
     const pollution = { proxy: asAxiosProxy(other.url), auth: { username: 'evil', password: 'evil' }, hostname: '127.0.0.2', username: 'evil' }
     for (const [name, value] of Object.entries(pollution)) Object.defineProperty(Object.prototype, name, { value, configurable: true, writable: true })

@@ -4,7 +4,7 @@ import { Reporter } from '../../lib/report/reporter.js'
 import { readLogger } from '../../lib/report/logger.js'
 import { PinReport } from '../../lib/report/report.js'
 import type { Verdict } from '../../lib/report/report.js'
-import { PinMismatchError } from '../../lib/errors.js'
+import { BypassError, PinMismatchError } from '../../lib/errors.js'
 import { PolicySet } from '../../lib/policy/policy-set.js'
 import { TrustAnchors } from '../../lib/verify/anchors.js'
 import { PeerRecord } from '../../lib/verify/records.js'
@@ -89,4 +89,12 @@ test.each([[1], ['pino'], [null], [{}], [{ warn: 1, debug: 2 }]])('%p is no logg
 
 test.each(['onValidCertificate', 'onBadCertificate'])('%s must be a function', (name) => {
   expect(() => new Reporter({ [name]: 'x' })).toThrow(expect.objectContaining({ code: 'ERR_PIN_POLICY_INVALID', option: name }))
+})
+
+test('the message of a blocked request stays its own, however often it is told of', () => {
+  const reporter = new Reporter({})
+  const error = new BypassError('proxy', 'a reason')
+  const { message } = error
+  for (let i = 0; i < 30; i++) reporter.blocked('api.test', 443, error)
+  expect(error.message).toBe(message)
 })

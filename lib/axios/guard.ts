@@ -3,6 +3,7 @@ import type { PinningError } from '../errors.js'
 import type { PinningCore } from '../pinning.js'
 import { RefusingAgent } from '../transport/agent.js'
 import { askForAdapter, sealFor } from './allowed-adapter.js'
+import { carryCookies, findCookieJar } from './cookie-jar.js'
 import { routeOf } from './route.js'
 import type { Agents } from './route.js'
 
@@ -47,7 +48,8 @@ function sealNow(config: Config, core: PinningCore, memory: Memory): void {
   const given = readGiven(config, memory)
   const foreign = foreignAdapter(given.adapter)
   const allowed = foreign === undefined ? undefined : askForAdapter(foreign, config, core)
-  const route = routeOf(given, core)
+  const jar = given.httpsAgent ? findCookieJar(ownOrTemplate(config, 'jar'), given.httpsAgent) : undefined
+  const route = routeOf(jar ? { proxy: given.proxy } : given, core)
   const bypass = allowed instanceof BypassError ? allowed : (findBypass(given) ?? (route instanceof Error ? route : undefined))
   // Let go only where nothing at all is enforced: past the agent, a redirect could lead anywhere.
   if (bypass && !core.policies.modes.has('enforce')) {
@@ -60,7 +62,7 @@ function sealNow(config: Config, core: PinningCore, memory: Memory): void {
     const url = resolveUrl(config)
     core.reporter.blocked(url?.hostname ?? '', Number(url?.port || 443), bypass as PinningError)
   }
-  const agents = bypass ? { http: new RefusingAgent(bypass, 'http:', onRefusal), https: new RefusingAgent(bypass, 'https:', onRefusal) } : (route as Agents)
+  const agents = bypass ? { http: new RefusingAgent(bypass, 'http:', onRefusal), https: new RefusingAgent(bypass, 'https:', onRefusal) } : jar ? carryCookies(route as Agents, jar) : (route as Agents)
   memory.given = given
   memory.sealed = {
     adapter: typeof allowed === 'function' ? sealFor(allowed, sealedFields) : 'http',

@@ -125,7 +125,9 @@ export class PinningAgent extends https.Agent {
     const known = this.#through.get(rule)
     if (known) return known
     const addRequest = (req: ClientRequest, options: NamedOptions, ...legacy: unknown[]): void => this.#add(rule, req, options, legacy)
-    const agent = Object.create(this, { addRequest: { value: addRequest } }) as https.Agent
+    // Those that read private fields, for whoever calls them on this object: interceptors of http requests do (nock, msw).
+    const own = Object.fromEntries((['createConnection', 'getName', 'destroy'] as const).map((name) => [name, { value: (this[name] as (...args: unknown[]) => unknown).bind(this) }]))
+    const agent = Object.create(this, { ...own, addRequest: { value: addRequest } }) as https.Agent
     // The rules of nearly every request; a proxy of its own is an object of its own each time.
     if (typeof rule !== 'object') this.#through.set(rule, agent)
     return agent

@@ -50,7 +50,10 @@ export class PlainAgent extends http.Agent {
     const known = own ? undefined : this.#through.get(rule)
     if (known) return known
     const addRequest = (req: ClientRequest, options: RoutedOptions, ...legacy: unknown[]): void => this.#add(rule, own, req, options, legacy)
-    const agent = Object.create(own ?? this, { addRequest: { value: addRequest } }) as http.Agent
+    // For whoever calls it on this object: interceptors of http requests do (nock, msw).
+    const createConnection = (options: RoutedOptions, callback?: (error: Error | null, stream: Duplex) => void): Duplex | null | undefined =>
+      own && !this.#findRefusal(options) ? own.createConnection(options, callback) : this.createConnection(options, callback)
+    const agent = Object.create(own ?? this, { addRequest: { value: addRequest }, createConnection: { value: createConnection } }) as http.Agent
     if (!own && typeof rule !== 'object') this.#through.set(rule, agent)
     return agent
   }
