@@ -96,7 +96,7 @@ function write() {
     marks: [{ at: inHours(marks.published), text: 'new set' }, { at: inHours(marks.down), text: 'down' }, { at: inHours(marks.back), text: 'back' }]
   }))
   const page = new URL('fleet.md', docs)
-  writeFileSync(page, readFileSync(page, 'utf8').replace(/(<!-- figures -->\n)[^]*(\n<!-- \/figures -->)/, (_, before, after) => `${before}${table()}${after}`))
+  writeFileSync(page, readFileSync(page, 'utf8').replace(/(<!-- figures -->\n)[^]*(<!-- \/figures -->)/, (_, before, after) => `${before}${table()}\n${after}`))
 }
 
 /**
