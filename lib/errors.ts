@@ -68,7 +68,7 @@ export type DiagnosisVerdict =
  */
 export class PinningError extends Error {
   readonly code: PinningErrorCode
-  /** Why, probably, and what to do; of refused peers and requests. Worked out when first read. Not enumerable. */
+  /** Why, probably, and what to do; of refused peers and requests. Not enumerable. */
   declare readonly diagnosis?: Diagnosis
 
   constructor(code: PinningErrorCode, message: string, options?: ErrorOptions) {

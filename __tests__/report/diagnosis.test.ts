@@ -211,6 +211,8 @@ describe('over real connections', () => {
     expect(error.message).toContain(`key-rotated (confidence: high)`)
     expect(error.message).toContain(`New pin: ${second.pin}`)
     expect(JSON.parse(JSON.stringify(reports[0]))).toMatchObject({ diagnosis: { verdict: 'key-rotated' } })
+    // As an error that goes to another thread.
+    expect(structuredClone(findPinningError(error))?.message).toContain(`New pin: ${second.pin}`)
     // Once in the text of each, not twice.
     expect([error.message, String(reports[0])].map((text) => text.split('diagnosis:').length)).toEqual([2, 2])
     expect(server.requests).toHaveLength(1)

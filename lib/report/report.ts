@@ -4,7 +4,7 @@ import type { CertificateSummary, Diagnosis } from '../errors.js'
 import type { PinningMode, Policy } from '../policy/policy.js'
 import type { PolicySet } from '../policy/policy-set.js'
 import type { TrustAnchors } from '../verify/anchors.js'
-import { servedAfter } from '../verify/chain.js'
+import { buildChain, servedAfter } from '../verify/chain.js'
 import { summarise } from '../verify/records.js'
 import type { PeerRecord } from '../verify/records.js'
 import { resultOf } from '../verify/verify.js'
@@ -143,7 +143,8 @@ export class PinReport {
   get chainPem(): readonly string[] {
     const { record, leaf, anchors, time } = this.#verdict
     if (this.result === 'untrusted' || !record || !leaf) return []
-    return ((record.knownChain ?? record.chain(leaf, anchors ?? record.anchors, time.getTime()))?.certificates ?? []).map(String)
+    // Not remembered in the record, which decisions are made of.
+    return ((record.knownChain ?? buildChain(leaf, servedAfter(leaf), anchors ?? record.anchors, time.getTime()))?.certificates ?? []).map(String)
   }
 
   /** When the policy's pins expire. */
@@ -175,16 +176,15 @@ export class PinReport {
 
 /**
  * Gives an error its diagnosis, as a property that is not enumerable, worked out when first read.
- * @param inMessage the message ends with it as well; not for errors of Node itself, whose message is known
+ * @param inMessage the message ends with it as well, worked out now: an accessor would get lost where an error is cloned.
+ *   Not for errors of Node itself, whose message is known
  */
 export function attachDiagnosis(error: Error, diagnose: () => Diagnosis, inMessage: boolean): void {
   if (!Object.isExtensible(error) || plainMessages.has(error)) return
   const { message } = error
   plainMessages.set(error, message)
   Object.defineProperty(error, 'diagnosis', { configurable: true, get: diagnose })
-  if (!inMessage) return
-  const describe = (): string => `${message}\n  diagnosis: ${formatDiagnosis(diagnose())}`
-  Object.defineProperty(error, 'message', { configurable: true, get: describe, set: (value: string) => Object.defineProperty(error, 'message', { configurable: true, writable: true, value }) })
+  if (inMessage) error.message = `${message}\n  diagnosis: ${formatDiagnosis(diagnose())}`
 }
 
 /** What the message of a diagnosed error was before. */
