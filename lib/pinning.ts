@@ -3,6 +3,7 @@ import { PolicyInvalidError } from './errors.js'
 import { withPinsFile } from './formats/pins-file.js'
 import { Integrity } from './integrity/integrity.js'
 import type { IntegrityOptions, IntegrityStatus } from './integrity/integrity.js'
+import { canonicalHost } from './pin/hostname.js'
 import { describeType } from './pin/pin.js'
 import { ModeRule, describeMode } from './policy/mode.js'
 import type { ModeOptions, ModeSource } from './policy/mode.js'
@@ -13,6 +14,9 @@ import type { PinningMode } from './policy/policy.js'
 import { Reporter } from './report/reporter.js'
 import type { Counters, ReportOptions } from './report/reporter.js'
 import type { DeliveryCounters } from './report/report-queue.js'
+import { calls, readThreatResponse, refreshEveryMs, shortAgeMs } from './report/threat-response.js'
+import type { ResponsePlan } from './report/threat-response.js'
+import type { Threat } from './report/threat.js'
 import { PinningAgent } from './transport/agent.js'
 import type { ClientCertificateStatus } from './transport/client-certificate.js'
 import { PlainAgent } from './transport/plain-agent.js'
@@ -79,6 +83,10 @@ export interface PinningStatus {
   readonly expiries: ReadonlyArray<{ readonly pattern: string; readonly expires: string }>
   /** What in the process could weaken pinning. */
   readonly integrity: IntegrityStatus
+  /** The last threats, the latest first, at most ten. */
+  readonly threats: readonly Threat[]
+  /** Hosts that `threatResponse` refuses for a while. */
+  readonly lockdowns: ReadonlyArray<{ readonly host: string; readonly until: string }>
   /** What is allowed but unwise. */
   readonly warnings: readonly string[]
   readonly counters: Readonly<Counters>
@@ -102,6 +110,11 @@ export class PinningCore {
   readonly #mode: ModeRule
   readonly #integrity: Integrity
   readonly #live: LivePins | undefined
+  readonly #response: ResponsePlan | undefined
+  readonly #threats: Threat[] = []
+  /** Until when connections of a host are kept short; milliseconds since the epoch. */
+  readonly #shortAges = new Map<string, number>()
+  #refreshedAt = -Infinity
   #policies: PolicySet
 
   /**
@@ -117,6 +130,8 @@ export class PinningCore {
     this.reporter.policies = () => this.policies
     this.#integrity = new Integrity(this.#options, ({ name, detail }) => this.reporter.integrityFound(name, detail))
     this.#live = this.#options.updates === undefined ? undefined : this.#keepUpToDate(this.#options.updates, clock)
+    this.#response = readThreatResponse(this.#options.threatResponse)
+    this.reporter.events.on('threat', (threat) => this.#respond(threat))
     const maxAgeMs = readDuration(this.#options.maxConnectionAgeMs, 'maxConnectionAgeMs')
     this.proxy = this.#options.proxy === undefined ? 'environment' : readProxy(this.#options.proxy, 'proxy')
     const settings = {
@@ -126,7 +141,7 @@ export class PinningCore {
       agent: this.#options.agent,
       newer: this.#live?.updater,
       now: clock.now,
-      ...(maxAgeMs !== undefined && { maxAgeMs: () => maxAgeMs }),
+      maxAgeMs: (host: string) => Math.min(maxAgeMs ?? Infinity, this.#shortAgeOf(host)),
       // Another revision: no connection and no session of the former certificate is used again.
       onClientCertificate: () => void (this.#policies = this.#policies.under({}, this.#policies.revision + 1)),
       // Node's own agents read no environment; axios does, and is given agents that do.
@@ -168,7 +183,8 @@ export class PinningCore {
     const { allowedSHAFingerprints: _, pins: __, ...rest } = this.#options
     const kept = { ...rest, mode: this.#mode.now.mode }
     const next: PolicyOptions = Array.isArray(pins) ? { ...kept, allowedSHAFingerprints: pins as readonly string[] } : { ...kept, pins: pins as NonNullable<PolicyOptions['pins']> }
-    this.#swap(new PolicySet(next, this.#policies.revision + 1))
+    const { refusal, lockdowns } = this.#policies
+    this.#swap(new PolicySet(next, this.#policies.revision + 1).under({ refusal, lockdowns }, this.#policies.revision + 1))
   }
 
   /** What would be asked of a host, or of a URL's host and port; `undefined` when it is unpinned. */
@@ -199,6 +215,8 @@ export class PinningCore {
       ...(clientCertificate && { clientCertificate }),
       expiries,
       integrity: this.#integrity.status,
+      threats: [...this.#threats],
+      lockdowns: this.#lockdowns(),
       warnings: this.#warnings(),
       counters: { ...counters },
       ...(reports && { reports }),
@@ -239,6 +257,40 @@ export class PinningCore {
   #replace(base: PolicySet, expired: ExpiredSet | undefined): void {
     const { unpinnedHosts, revision, refusal, lockdowns } = this.#policies
     this.#swap(new PolicySet({ mode: this.#mode.now.mode, unpinnedHosts }, revision + 1, base, false, { refusal, lockdowns, revoked: base.revoked, expired }))
+  }
+
+  /** What is decided about a threat is decided by the options; here it is done. */
+  #respond(threat: Threat): void {
+    this.#threats.unshift(threat)
+    this.#threats.length = Math.min(this.#threats.length, 10)
+    const plan = this.#response
+    if (plan === undefined || !calls(plan, threat)) return
+    const now = Date.now()
+    const hosts = threat.hosts.map((host) => host.slice(0, host.lastIndexOf(':'))).map((host) => canonicalHost(host) ?? host)
+    const lockdowns = new Map([...this.#policies.lockdowns].filter(([, { until }]) => until > now))
+    for (const host of hosts) {
+      if (plan.lockdownMs !== undefined) lockdowns.set(host, { until: now + plan.lockdownMs, reason: `it looked like ${threat.kind === 'interception' ? 'an interception' : `a case of ${threat.kind}`} at ${threat.time.toISOString()}` })
+      if (plan.maxConnectionAgeMs !== undefined) this.#shortAges.set(host, now + shortAgeMs)
+    }
+    // Another revision: connections and sessions from before are not used again.
+    this.#policies = this.#policies.under({ lockdowns }, this.#policies.revision + 1)
+    if (!plan.refreshPolicy || now - this.#refreshedAt < refreshEveryMs) return
+    this.#refreshedAt = now
+    // What fails in it is told by the updates themselves.
+    this.#live?.updater.refresh().catch(() => undefined)
+  }
+
+  #shortAgeOf(host: string): number {
+    const until = this.#shortAges.size === 0 ? undefined : this.#shortAges.get(canonicalHost(host) ?? host)
+    if (until === undefined) return Infinity
+    if (Date.now() < until) return this.#response?.maxConnectionAgeMs ?? Infinity
+    this.#shortAges.delete(canonicalHost(host) ?? host)
+    return Infinity
+  }
+
+  #lockdowns(): Array<{ host: string; until: string }> {
+    const now = Date.now()
+    return [...this.#policies.lockdowns].flatMap(([host, { until }]) => (until > now ? [{ host, until: new Date(until).toISOString() }] : []))
   }
 
   #swap(next: PolicySet): void {
@@ -289,6 +341,9 @@ const optionNames = [
   'onValidCertificate',
   'onBadCertificate',
   'logger',
+  'onThreat',
+  'threatMonitor',
+  'threatResponse',
   'reportTo',
   'reportIntervalMs',
   'openTelemetry',

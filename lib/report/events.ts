@@ -6,6 +6,7 @@ import type { PinResult } from '../verify/verify.js'
 import { PinReport } from './report.js'
 import type { Verdict } from './report.js'
 import type { UpdateReport } from './update-report.js'
+import type { Threat } from './threat.js'
 
 /**
  * All that is told, by kind; `axios-ssl-pinning:<kind>` is the name of its `diagnostics_channel`. Whoever adds a kind adds
@@ -27,7 +28,7 @@ export interface PinningEvents {
   /** Something in the process could weaken pinning. Each name is told once. */
   'integrity:found': IntegrityEvent
   /** Something looks like an attack. */
-  threat: ThreatEvent
+  threat: Threat
 }
 
 export type EventKind = keyof PinningEvents
@@ -57,14 +58,6 @@ export interface IntegrityEvent {
   /** What `integrityAllow` takes. */
   readonly name: string
   readonly detail: string
-}
-
-export interface ThreatEvent {
-  readonly time: Date
-  /** In one or two words, for a label. */
-  readonly kind: string
-  readonly severity: 'info' | 'warning' | 'critical'
-  readonly hosts: readonly string[]
 }
 
 /** A verdict, and the report of it, which is made when first asked for: most listeners need a few fields only. */

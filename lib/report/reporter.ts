@@ -1,7 +1,7 @@
 import type { Diagnosis } from '../errors.js'
 import { PolicyInvalidError, isPinningError } from '../errors.js'
 import { describeType } from '../pin/pin.js'
-import { readFunction } from '../policy/options.js'
+import { readBoolean, readFunction } from '../policy/options.js'
 import type { PolicySet } from '../policy/policy-set.js'
 import { diagnose } from './diagnosis.js'
 import type { PinSetState } from './diagnosis.js'
@@ -19,9 +19,12 @@ import { ServerClock } from './server-clock.js'
 import { readOpenTelemetry, startTelemetry } from './telemetry.js'
 import type { OpenTelemetryOptions } from './telemetry.js'
 import type { UpdateReport } from './update-report.js'
+import type { Threat } from './threat.js'
+import { ThreatMonitor } from './threat-monitor.js'
+import type { ThreatOptions } from './threat-response.js'
 
 /** Whom to tell. */
-export interface ReportOptions {
+export interface ReportOptions extends ThreatOptions {
   /** Called once per accepted connection to a pinned host. What it throws or rejects with becomes a process warning. */
   onValidCertificate?(report: PinReport): void
   /** Called once per refused (or, report-only, tolerated) connection, PKI's own refusals included. As above. */
@@ -61,6 +64,8 @@ export class Reporter {
   readonly history = new PeerHistory()
   /** The time by the answers of accepted peers; for comparison only. */
   readonly clock = new ServerClock()
+  /** Looks at all connections together; `undefined` when that is switched off. */
+  readonly threats: ThreatMonitor | undefined
   /** How old the pins are, where their source knows. */
   pinSet: (() => PinSetState | undefined) | undefined
   /** Those in force, where somebody asks for their dates. */
@@ -78,9 +83,10 @@ export class Reporter {
     if (logger) writeLog(logger, this.events, () => this.notEnforced)
     this.#callBack(readFunction(options.onValidCertificate, 'onValidCertificate'), 'onValidCertificate')
     this.#callBack(readFunction(options.onBadCertificate, 'onBadCertificate'), 'onBadCertificate')
+    this.threats = readBoolean(options.threatMonitor, true, 'threatMonitor') ? this.#watch(readFunction(options.onThreat, 'onThreat')) : undefined
     this.#queue = this.#startQueue(readReportTo(options.reportTo), readInterval(options.reportIntervalMs), createDelivery)
     const telemetry = readOpenTelemetry(options.openTelemetry)
-    this.#endTelemetry = telemetry && startTelemetry(telemetry, this.events, { history: this.history, policies: () => this.policies?.(), deliveries: () => this.deliveries })
+    this.#endTelemetry = telemetry && startTelemetry(telemetry, this.events, { history: this.history, policies: () => this.policies?.(), deliveries: () => this.deliveries, threats: this.threats })
   }
 
   /** How the reports of `reportTo` have fared; `undefined` without it. */
@@ -167,6 +173,17 @@ export class Reporter {
         : new ReportQueue({ intervalMs, deliver: (createDelivery as (endpoint: Endpoint) => Deliver)(reportTo), app: reportTo.app, batchSize: reportTo.batch ? 50 : 1 })
     for (const decision of ['tolerated', 'refused'] as const) this.events.on(`connection:${decision}`, (event) => queue.add(event))
     return queue
+  }
+
+  /** What is told of the connections to one host at a time is told to the monitor too. */
+  #watch(onThreat: ReportOptions['onThreat']): ThreatMonitor {
+    const monitor = new ThreatMonitor((threat) => {
+      if (this.events.hears('threat')) this.events.emit('threat', threat)
+      if (onThreat) process.nextTick(call, onThreat, threat, 'onThreat')
+    })
+    const tell = ({ verdict }: ConnectionEvent): void => monitor.connection(verdict)
+    for (const decision of ['accepted', 'tolerated', 'refused'] as const) this.events.on(`connection:${decision}`, tell)
+    return monitor
   }
 
   #callBack(callback: ((report: PinReport) => unknown) | undefined, name: 'onValidCertificate' | 'onBadCertificate'): void {

@@ -3,9 +3,11 @@ import { PolicyInvalidError } from '../errors.js'
 import { describeType } from '../pin/pin.js'
 import { readOptions } from '../policy/options.js'
 import type { PolicySet } from '../policy/policy-set.js'
-import type { BlockedEvent, ConnectionEvent, EventStream, ThreatEvent } from './events.js'
+import type { BlockedEvent, ConnectionEvent, EventStream } from './events.js'
 import type { PeerHistory } from './history.js'
 import type { DeliveryCounters } from './report-queue.js'
+import type { Threat } from './threat.js'
+import type { ThreatMonitor } from './threat-monitor.js'
 
 export interface OpenTelemetryOptions {
   /** How many hosts are told apart in metrics; all others are `other`. Default 100. */
@@ -21,6 +23,7 @@ export interface Observed {
   readonly history: PeerHistory
   readonly policies: () => PolicySet | undefined
   readonly deliveries: () => DeliveryCounters | undefined
+  readonly threats: ThreatMonitor | undefined
 }
 
 /** @throws {PolicyInvalidError} naming the option */
@@ -117,7 +120,7 @@ class Telemetry {
     this.#onSpan('axios-ssl-pinning.request.blocked', () => ({ 'server.address': host, 'server.port': port, 'error.type': type }))
   }
 
-  threat({ kind, severity, hosts }: ThreatEvent): void {
+  threat({ kind, severity, hosts }: Threat): void {
     this.#current().threats.add(1, { ...this.#options.attributes, kind, severity })
     this.#onSpan('axios-ssl-pinning.threat', () => ({ kind, severity, hosts: hosts.slice(0, 10) }))
   }
@@ -140,7 +143,7 @@ class Telemetry {
     return (this.#instruments = createInstruments(provider.getMeter('axios-ssl-pinning'), (results) => this.#observe(results)))
   }
 
-  #observe({ certificate, pins, revision, reports, observe }: Observation): void {
+  #observe({ certificate, pins, revision, reports, excess, score, observe }: Observation): void {
     const { attributes } = this.#options
     const now = Date.now()
     // Several ports, and all hosts beyond the bound, share a name; what matters is what ends first.
@@ -153,7 +156,22 @@ class Telemetry {
       observe(revision, policies.revision, { ...attributes })
       for (const { pattern, expiresAt } of soonestPolicies(policies)) observe(pins, (expiresAt - now) / dayMs, { ...attributes, 'policy.pattern': pattern })
     }
+    this.#observeTrends({ excess, score, observe })
     for (const [state, count] of Object.entries(this.#observed.deliveries() ?? {})) observe(reports, count as number, { ...attributes, state })
+  }
+
+  /** The worst of those that share a name. */
+  #observeTrends({ excess, score, observe }: Pick<Observation, 'excess' | 'score' | 'observe'>): void {
+    const worst = new Map<string, { excess: number; score: number }>()
+    for (const trend of this.#observed.threats?.trends() ?? []) {
+      const name = this.#hosts.of(trend.host.slice(0, trend.host.lastIndexOf(':')))
+      const known = worst.get(name)
+      worst.set(name, { excess: Math.max(trend.excess, known?.excess ?? 0), score: Math.max(trend.score, known?.score ?? -Infinity) })
+    }
+    for (const [host, trend] of worst) {
+      observe(excess, trend.excess, { ...this.#options.attributes, 'server.address': host })
+      observe(score, trend.score, { ...this.#options.attributes, 'server.address': host })
+    }
   }
 
   #onSpan(name: string, attributes: () => Api.Attributes): void {
@@ -177,6 +195,8 @@ interface Observation {
   readonly pins: Api.Observable
   readonly revision: Api.Observable
   readonly reports: Api.Observable
+  readonly excess: Api.Observable
+  readonly score: Api.Observable
   observe(instrument: Api.Observable, value: number, attributes: Api.Attributes): void
 }
 
@@ -187,8 +207,10 @@ function createInstruments(meter: Api.Meter, observe: (observation: Observation)
   const pins = meter.createObservableGauge('axios_ssl_pinning.pins.days_to_expiry', { unit: 'd', description: 'Until the pins of a policy expire, by host pattern' })
   const revision = meter.createObservableGauge('axios_ssl_pinning.policy.revision', { description: 'Rises with every update of the pins' })
   const reports = meter.createObservableGauge('axios_ssl_pinning.reports', { unit: '{report}', description: 'Reports to the collector by state: sent, pending, repeated, lost' })
-  const callback = (result: Api.BatchObservableResult): void => observe({ certificate, pins, revision, reports, observe: (instrument, value, attributes) => result.observe(instrument, value, attributes) })
-  const observables = [certificate, pins, revision, reports]
+  const excess = meter.createObservableGauge('axios_ssl_pinning.threat.excess', { description: 'How far failures exceed the history of a host (CUSUM); an episode begins at 9' })
+  const score = meter.createObservableGauge('axios_ssl_pinning.threat.score', { description: 'Of the present episode of a host: natural logarithm of how much likelier an attack is than a change by the owner' })
+  const callback = (result: Api.BatchObservableResult): void => observe({ certificate, pins, revision, reports, excess, score, observe: (instrument, value, attributes) => result.observe(instrument, value, attributes) })
+  const observables = [certificate, pins, revision, reports, excess, score]
   meter.addBatchObservableCallback(callback, observables)
   return {
     connections: meter.createCounter('axios_ssl_pinning.connections', { unit: '{connection}', description: 'Verdicts on connections, by host, decision and result' }),
