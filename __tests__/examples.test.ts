@@ -14,6 +14,8 @@ test.each([
   ['update.mjs', /before: 200\nafter: ERR_PIN_MISMATCH revision 2/],
   ['signed-pins.mjs', /updated 1 \nunder version 1: 200\nupdated 2 \nunder version 2: ERR_PIN_MISMATCH\nrejected 2 rollback/],
   ['pin-sets.mjs', /version 1 ERR_PIN_MISMATCH\nversion 2 200/],
+  ['threats.mjs', /ERR_PIN_LOCKDOWN\nLooks like an attack at localhost:\d+ \(critical[^]*received 0 bytes/],
+  ['client-certificate.mjs', /I am today\nI am tomorrow/],
   ['agent.mjs', /genuine: 200\nimpostor: ERR_PIN_MISMATCH 0 bytes/],
   ['logging.mjs', /"level":40[^]*"decision":"refused"[^]*ERR_PIN_MISMATCH/],
   ['retry.mjs', /flaky: 200 after 3 tries\nimpostor: ERR_PIN_MISMATCH after 1 try/],

@@ -5,6 +5,7 @@ import type { Pinning, PinningOptions, Threat } from '../../lib/index.js'
 import { PolicySet } from '../../lib/policy/policy-set.js'
 import { send, until, wait } from '../support/clients.js'
 import type { Outcome } from '../support/clients.js'
+import { HeldSource, createSigner, pinSet, sign } from '../support/pin-sets.js'
 import { createAuthority, createSelfSigned } from '../support/pki.js'
 import { startServer } from '../support/servers.js'
 import type { TestServer } from '../support/servers.js'
@@ -123,6 +124,24 @@ test('connections of the host are kept short, and only of severities that call f
   for (let i = 0; i < 20 && patient.threats.length === 0; i++) await send(patient.pinning.agent, rotated.port, fresh)
   expect(patient.threats[0]).toMatchObject({ kind: 'rotation', severity: 'info' })
   expect(patient.pinning.status().lockdowns).toEqual([])
+})
+
+test('refreshPolicy asks the source of the pins for new ones, once for an episode however many threats there are', async () => {
+  const server = await start()
+  const signer = createSigner()
+  const text = await sign(pinSet({ version: 1, pins: { localhost: [genuine.pin, backup.pin] } }), signer)
+  const source = new HeldSource(() => text)
+  const { pinning, threats } = pinningFor({ threatResponse: { refreshPolicy: true }, updates: { source, trustedKeys: [signer.publicKey], audience: 'test', staleRetryMs: Infinity } })
+  await until(() => pinning.status().updates?.version === 1, 'the first set is in force')
+  const before = source.requests.length
+  await attack(pinning, server, () => threats.length > 0)
+  await until(() => source.requests.length === before + 1, 'new pins are asked for')
+  server.swapCertificate(genuine)
+  for (let i = 0; i < 80; i++) await send(pinning.agent, server.port, fresh)
+  server.swapCertificate(interceptor.issue())
+  for (let i = 0; i < 20 && threats.length < 2; i++) await send(pinning.agent, server.port, fresh)
+  expect(threats).toHaveLength(2)
+  expect(source.requests).toHaveLength(before + 1)
 })
 
 test('threatMonitor: false looks at nothing', async () => {

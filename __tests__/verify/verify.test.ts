@@ -1,5 +1,5 @@
 import { X509Certificate } from 'node:crypto'
-import { BypassError, ChainUnverifiedError, HostUnpinnedError, PinMismatchError, PolicyExpiredError } from '../../lib/errors.js'
+import { BypassError, ChainUnverifiedError, HostUnpinnedError, IntegrityError, PinMismatchError, PolicyExpiredError } from '../../lib/errors.js'
 import type { HostPolicy } from '../../lib/policy/policy.js'
 import { PolicySet } from '../../lib/policy/policy-set.js'
 import type { PolicyOptions } from '../../lib/policy/policy-set.js'
@@ -223,4 +223,15 @@ test('the result that a refusal stands for', () => {
   const facts = { host: 'h', port: 1, policy: 'h', served: [], verified: [], knownPins: [] }
   const results = [new PinMismatchError('', facts), new ChainUnverifiedError('', facts), new PolicyExpiredError('h', 'h', new Date(now)), new HostUnpinnedError('h', 1, []), new BypassError('o', ''), new Error('PKI'), undefined].map(resultOf)
   expect(results).toEqual(['mismatch', 'chain-unverified', 'expired', 'unpinned', 'mismatch', 'untrusted', 'untrusted'])
+})
+
+test('what is refused whoever answers is refused in the verdict too, for a connection that was under way', () => {
+  const peer = peerOf([leaf.pin, other.pin])
+  expect(verifyPeer(peer, now).decision).toBe('accepted')
+  const locked = peer.policies.under({ lockdowns: new Map([['api.test', { until: now + 1, reason: 'it looked like an attack' }]]) }, 2)
+  expect(() => verifyPeer({ ...peer, policies: locked }, now)).toThrow(expect.objectContaining({ code: 'ERR_PIN_LOCKDOWN' }))
+  expect(verifyPeer({ ...peer, policies: locked }, now + 1).decision).toBe('accepted')
+  const refusing = peer.policies.under({ refusal: new IntegrityError([{ name: 'inspector', detail: 'it is open' }]) }, 2)
+  expect(() => verifyPeer({ ...peer, policies: refusing }, now)).toThrow(expect.objectContaining({ code: 'ERR_PIN_INTEGRITY' }))
+  expect(verifyPeer({ ...peer, policies: refusing.under({ mode: 'off' }, 3) }, now).result).toBe('unchecked')
 })

@@ -49,7 +49,8 @@ export class Integrity {
   #findings: readonly Found[] = []
   #allowed: readonly Found[] = []
   #refusal: IntegrityError | undefined
-  #lookedAt = -Infinity
+  /** Milliseconds since the epoch. */
+  #lookedAt = 0
   #timer: NodeJS.Timeout | undefined
 
   /**
@@ -66,7 +67,8 @@ export class Integrity {
 
   /** Why every request is to be refused; `undefined` when there is no reason to. Looks again when the last look is old. */
   get refusal(): IntegrityError | undefined {
-    if (this.#mode !== 'off' && performance.now() - this.#lookedAt >= intervalMs) this.#look()
+    // A clock that was set back looks again, too.
+    if (this.#mode !== 'off' && Math.abs(Date.now() - this.#lookedAt) >= intervalMs) this.#look()
     return this.#refusal
   }
 
@@ -95,7 +97,7 @@ export class Integrity {
   }
 
   #look(): void {
-    this.#lookedAt = performance.now()
+    this.#lookedAt = Date.now()
     const all = [...this.#fixed, ...findPresent(this.#env), ...this.#findUnpinned()]
     const found = [...new Map(all.map((each) => [each.name, each])).values()]
     this.#allowed = found.filter((each) => this.#isAllowed(each))

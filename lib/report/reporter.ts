@@ -19,7 +19,6 @@ import { ServerClock } from './server-clock.js'
 import { readOpenTelemetry, startTelemetry } from './telemetry.js'
 import type { OpenTelemetryOptions } from './telemetry.js'
 import type { UpdateReport } from './update-report.js'
-import type { Threat } from './threat.js'
 import { ThreatMonitor } from './threat-monitor.js'
 import type { ThreatOptions } from './threat-response.js'
 
