@@ -125,6 +125,15 @@ describe('revoked pins', () => {
     await pinning.refresh()
     expect(await get(server)).toBe('ERR_PIN_MISMATCH')
   })
+
+  test('nor above the pinned CA, where OpenSSL would not look', async () => {
+    const intermediate = root.issueAuthority()
+    const server = await serve(intermediate.issue())
+    const { get, reports } = client({ source: staticSource(await text(1, { localhost: { authorities: [intermediate.pem] } }, { revoked: { pins: [root.pin] } })) })
+    await until(() => reports.length === 1)
+    expect(await get(server)).toBe('ERR_PIN_MISMATCH')
+    await expectNothing(server)
+  })
 })
 
 describe('connections in use', () => {
