@@ -1,4 +1,7 @@
 import * as fs from 'node:fs'
+import * as https from 'node:https'
+import { connect } from 'node:net'
+import type { AddressInfo } from 'node:net'
 import type { TLSSocket } from 'node:tls'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -218,6 +221,30 @@ test('holds for CA pins too, where OpenSSL is given other anchors', async () => 
   rename(second)
   await changed(pinning)
   expect(await whoAmI(pinning, server)).toBe('second new')
+})
+
+test('goes to the host only: a proxy over TLS that asks for one is shown none, before a change and after it', async () => {
+  const server = await start()
+  const proxyLeaf = root.issue()
+  const shown: unknown[] = []
+  // Takes whatever it is shown.
+  const proxy = https.createServer({ cert: proxyLeaf.pem, key: proxyLeaf.keyPem, requestCert: true, rejectUnauthorized: false, ca: clientRoot.pem })
+  proxy.on('secureConnection', (socket: TLSSocket) => shown.push(socket.getPeerCertificate().subject?.CN))
+  proxy.on('connect', (_request, socket) => {
+    const upstream = connect(server.port, '127.0.0.1', () => {
+      socket.write('HTTP/1.1 200 OK\r\n\r\n')
+      socket.pipe(upstream).pipe(socket)
+    })
+    for (const each of [socket, upstream]) each.on('error', () => undefined)
+  })
+  await new Promise<void>((resolve) => proxy.listen(0, '127.0.0.1', resolve))
+  closing.push(() => proxy.close())
+  const pinning = pinningFor({ proxy: `https://localhost:${(proxy.address() as AddressInfo).port}`, proxyTls: { ca: root.pem } })
+  expect(await whoAmI(pinning, server)).toBe('first new')
+  rename(second)
+  await changed(pinning)
+  expect(await whoAmI(pinning, server)).toBe('second new')
+  expect(shown).toEqual([undefined, undefined])
 })
 
 test('close() ends the watch; a later request begins it again', async () => {
