@@ -167,7 +167,8 @@ function watchAnswer(socket: Socket, proxy: Proxy): { failed: Promise<never>; st
       if (socket.bytesRead > longestAnswer) reject(new ProxyError(proxy.shown, undefined, `answered CONNECT with more than ${longestAnswer} octets and no end`))
     }
     socket.on('close', onClose)
-    socket.on('readable', onReadable)
+    // An agent of the user's may read by 'data', which waits while somebody listens for 'readable'.
+    if (proxy.agent === undefined) socket.on('readable', onReadable)
     stop = () => void socket.off('close', onClose).off('readable', onReadable)
   })
   failed.catch(() => undefined)
