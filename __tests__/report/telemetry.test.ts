@@ -3,7 +3,7 @@ import { AggregationTemporality, InMemoryMetricExporter, MeterProvider, Periodic
 import { InMemorySpanExporter, NodeTracerProvider, SimpleSpanProcessor } from '@opentelemetry/sdk-trace-node'
 import axios from 'axios'
 import { createPinning, pinAxios } from '../../lib/index.js'
-import type { Pinning, PinningOptions } from '../../lib/index.js'
+import type { PinViolation, Pinning, PinningOptions } from '../../lib/index.js'
 import { readOpenTelemetry } from '../../lib/report/telemetry.js'
 import { runChild } from '../support/child.js'
 import { send, wait } from '../support/clients.js'
@@ -126,6 +126,20 @@ test("a verdict is an event on the span of the request that opened the connectio
     bad: [['axios-ssl-pinning.connection.refused', expect.objectContaining({ result: 'mismatch', 'error.type': 'ERR_PIN_MISMATCH', 'diagnosis.verdict': 'key-rotated' })]],
     blocked: [['axios-ssl-pinning.request.blocked', expect.objectContaining({ 'server.address': '127.0.0.1', 'error.type': 'ERR_PIN_HOST_UNPINNED' })]]
   })
+})
+
+test('the version and the age of a signed pin set are told, in metrics and in reports', async () => {
+  const { PinningCore } = jest.requireActual<typeof import('../../lib/pinning.js')>('../../lib/pinning.js')
+  const { provider, collect } = startMetrics()
+  const reports: PinViolation[] = []
+  const core = new PinningCore({ pins: { localhost: [genuine.pin, backup.pin] }, tls: { ca: root.pem }, openTelemetry: { meterProvider: provider }, reportTo: (violations) => void reports.push(...violations) })
+  core.reporter.pinSet = () => ({ updatedAt: Date.now() - 60_000, stale: false, version: 12 })
+  await send(core.agent, impostor.port)
+  const seen = await collect()
+  expect([seen['pin_set.version']?.[0]?.value, seen['pin_set.age']?.[0]?.value]).toEqual([12, expect.closeTo(60, -1)])
+  await core.close()
+  expect(reports[0]?.['axios-ssl-pinning']['pin-set-version']).toBe(12)
+  await provider.shutdown()
 })
 
 test('a threat is counted and told on the span', async () => {

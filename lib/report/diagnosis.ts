@@ -36,6 +36,8 @@ export interface PinSetState {
   readonly stale: boolean
   /** Why the last attempt failed. */
   readonly failure?: string | undefined
+  /** Of the signed set in force. */
+  readonly version?: number | undefined
 }
 
 /**

@@ -15,6 +15,8 @@ export interface QueueSettings {
   /** The same (host, chain, pins, result) is reported once in this time, in milliseconds. */
   readonly intervalMs: number
   readonly app?: ReportingApp
+  /** The version of the signed pin set in force, where there is one. */
+  readonly pinSetVersion?: () => number | undefined
   /** Default 50. */
   readonly batchSize?: number
   /** How long a report waits for others. Default: a second. */
@@ -53,7 +55,7 @@ export class ReportQueue {
   #closed = false
 
   constructor(settings: QueueSettings) {
-    this.#settings = { batchSize: 50, batchMs: 1_000, retryMs: 1_000, closeMs: 2_000, random: Math.random, app: {}, ...settings }
+    this.#settings = { batchSize: 50, batchMs: 1_000, retryMs: 1_000, closeMs: 2_000, random: Math.random, app: {}, pinSetVersion: () => undefined, ...settings }
   }
 
   get counters(): DeliveryCounters {
@@ -77,7 +79,7 @@ export class ReportQueue {
     this.#seen.delete(key)
     this.#seen.set(key, { at: now, repeats: 0 })
     if (this.#seen.size > maxSeen) this.#seen.delete(this.#seen.keys().next().value as string)
-    this.#waiting.push({ report: event.report, key, repeats: seen?.repeats ?? 0 })
+    this.#waiting.push({ report: event.report, key, repeats: seen?.repeats ?? 0, pinSetVersion: this.#settings.pinSetVersion() })
     this.#schedule(this.#settings.batchMs)
   }
 
@@ -115,7 +117,7 @@ export class ReportQueue {
   async #deliver(): Promise<void> {
     this.#flying = this.#waiting.splice(0, this.#settings.batchSize)
     try {
-      await this.#settings.deliver(this.#flying.map(({ report, repeats }) => violationOf(report, repeats, this.#settings.app)))
+      await this.#settings.deliver(this.#flying.map(({ report, repeats, pinSetVersion }) => violationOf(report, repeats, pinSetVersion, this.#settings.app)))
       this.#counters.sent += this.#flying.length
       this.#failures = 0
     } catch (error) {
@@ -146,6 +148,7 @@ interface Waiting {
   readonly report: PinReport
   readonly key: string
   readonly repeats: number
+  readonly pinSetVersion: number | undefined
 }
 
 const maxWaiting = 500

@@ -85,7 +85,7 @@ export class Reporter {
     this.threats = readBoolean(options.threatMonitor, true, 'threatMonitor') ? this.#watch(readFunction(options.onThreat, 'onThreat')) : undefined
     this.#queue = this.#startQueue(readReportTo(options.reportTo), readInterval(options.reportIntervalMs), createDelivery)
     const telemetry = readOpenTelemetry(options.openTelemetry)
-    this.#endTelemetry = telemetry && startTelemetry(telemetry, this.events, { history: this.history, policies: () => this.policies?.(), deliveries: () => this.deliveries, threats: this.threats })
+    this.#endTelemetry = telemetry && startTelemetry(telemetry, this.events, { history: this.history, policies: () => this.policies?.(), pinSet: () => this.#pinSet(), deliveries: () => this.deliveries, threats: this.threats })
   }
 
   /** How the reports of `reportTo` have fared; `undefined` without it. */
@@ -166,10 +166,11 @@ export class Reporter {
   #startQueue(reportTo: Endpoint | ReportReceiver | undefined, intervalMs: number, createDelivery: ((endpoint: Endpoint) => Deliver) | undefined): ReportQueue | undefined {
     if (reportTo === undefined) return undefined
     if (typeof reportTo !== 'function' && createDelivery === undefined) throw new PolicyInvalidError('reportTo', 'must be a function here')
+    const pinSetVersion = (): number | undefined => this.#pinSet()?.version
     const queue =
       typeof reportTo === 'function'
-        ? new ReportQueue({ intervalMs, deliver: boundedCall(reportTo) })
-        : new ReportQueue({ intervalMs, deliver: (createDelivery as (endpoint: Endpoint) => Deliver)(reportTo), app: reportTo.app, batchSize: reportTo.batch ? 50 : 1 })
+        ? new ReportQueue({ intervalMs, pinSetVersion, deliver: boundedCall(reportTo) })
+        : new ReportQueue({ intervalMs, pinSetVersion, deliver: (createDelivery as (endpoint: Endpoint) => Deliver)(reportTo), app: reportTo.app, batchSize: reportTo.batch ? 50 : 1 })
     for (const decision of ['tolerated', 'refused'] as const) this.events.on(`connection:${decision}`, (event) => queue.add(event))
     return queue
   }

@@ -3,6 +3,7 @@ import { PolicyInvalidError } from '../errors.js'
 import { describeType } from '../pin/pin.js'
 import { readOptions } from '../policy/options.js'
 import type { PolicySet } from '../policy/policy-set.js'
+import type { PinSetState } from './diagnosis.js'
 import type { BlockedEvent, ConnectionEvent, EventStream } from './events.js'
 import type { PeerHistory } from './history.js'
 import type { DeliveryCounters } from './report-queue.js'
@@ -22,6 +23,7 @@ export interface OpenTelemetryOptions {
 export interface Observed {
   readonly history: PeerHistory
   readonly policies: () => PolicySet | undefined
+  readonly pinSet: () => PinSetState | undefined
   readonly deliveries: () => DeliveryCounters | undefined
   readonly threats: ThreatMonitor | undefined
 }
@@ -143,7 +145,7 @@ class Telemetry {
     return (this.#instruments = createInstruments(provider.getMeter('axios-ssl-pinning'), (results) => this.#observe(results)))
   }
 
-  #observe({ certificate, pins, revision, reports, excess, score, observe }: Observation): void {
+  #observe({ certificate, pins, revision, version, age, reports, excess, score, observe }: Observation): void {
     const { attributes } = this.#options
     const now = Date.now()
     // Several ports, and all hosts beyond the bound, share a name; what matters is what ends first.
@@ -157,6 +159,9 @@ class Telemetry {
       for (const { pattern, expiresAt } of soonestPolicies(policies)) observe(pins, (expiresAt - now) / dayMs, { ...attributes, 'policy.pattern': pattern })
     }
     this.#observeTrends({ excess, score, observe })
+    const pinSet = this.#observed.pinSet()
+    if (pinSet) observe(age, (now - pinSet.updatedAt) / 1_000, { ...attributes })
+    if (pinSet?.version !== undefined) observe(version, pinSet.version, { ...attributes })
     for (const [state, count] of Object.entries(this.#observed.deliveries() ?? {})) observe(reports, count as number, { ...attributes, state })
   }
 
@@ -194,6 +199,8 @@ interface Observation {
   readonly certificate: Api.Observable
   readonly pins: Api.Observable
   readonly revision: Api.Observable
+  readonly version: Api.Observable
+  readonly age: Api.Observable
   readonly reports: Api.Observable
   readonly excess: Api.Observable
   readonly score: Api.Observable
@@ -206,11 +213,13 @@ function createInstruments(meter: Api.Meter, observe: (observation: Observation)
   const certificate = meter.createObservableGauge('axios_ssl_pinning.certificate.days_to_expiry', { unit: 'd', description: 'Until the certificate accepted last expires, by host' })
   const pins = meter.createObservableGauge('axios_ssl_pinning.pins.days_to_expiry', { unit: 'd', description: 'Until the pins of a policy expire, by host pattern' })
   const revision = meter.createObservableGauge('axios_ssl_pinning.policy.revision', { description: 'Rises with every update of the pins' })
+  const version = meter.createObservableGauge('axios_ssl_pinning.pin_set.version', { description: 'Of the signed pin set in force' })
+  const age = meter.createObservableGauge('axios_ssl_pinning.pin_set.age', { unit: 's', description: 'Since the source last said that the pin set is the newest' })
   const reports = meter.createObservableGauge('axios_ssl_pinning.reports', { unit: '{report}', description: 'Reports to the collector by state: sent, pending, repeated, lost' })
   const excess = meter.createObservableGauge('axios_ssl_pinning.threat.excess', { description: 'How far failures exceed the history of a host (CUSUM); an episode begins at 9' })
   const score = meter.createObservableGauge('axios_ssl_pinning.threat.score', { description: 'Of the present episode of a host: natural logarithm of how much likelier an attack is than a change by the owner' })
-  const callback = (result: Api.BatchObservableResult): void => observe({ certificate, pins, revision, reports, excess, score, observe: (instrument, value, attributes) => result.observe(instrument, value, attributes) })
-  const observables = [certificate, pins, revision, reports, excess, score]
+  const callback = (result: Api.BatchObservableResult): void => observe({ certificate, pins, revision, version, age, reports, excess, score, observe: (instrument, value, attributes) => result.observe(instrument, value, attributes) })
+  const observables = [certificate, pins, revision, version, age, reports, excess, score]
   meter.addBatchObservableCallback(callback, observables)
   return {
     connections: meter.createCounter('axios_ssl_pinning.connections', { unit: '{connection}', description: 'Verdicts on connections, by host, decision and result' }),

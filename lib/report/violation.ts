@@ -39,6 +39,8 @@ export interface PinViolation {
     /** The host pattern whose policy decided; `null` for an unpinned host. */
     readonly policy: string | null
     readonly 'policy-revision': number
+    /** The version of the signed pin set in force, where there is one. */
+    readonly 'pin-set-version'?: number
     readonly 'known-fingerprints': readonly string[]
     readonly diagnosis: Diagnosis | undefined
     readonly 'tls-version': string | undefined
@@ -54,7 +56,8 @@ export interface ReportingApp {
   readonly version?: string
 }
 
-export function violationOf(report: PinReport, repeats: number, app: ReportingApp = {}): PinViolation {
+/** @param pinSetVersion of the signed set in force then */
+export function violationOf(report: PinReport, repeats: number, pinSetVersion: number | undefined, app: ReportingApp = {}): PinViolation {
   const { host, port, knownPins, mode } = report
   return {
     'date-time': seconds(report.time),
@@ -79,6 +82,7 @@ export function violationOf(report: PinReport, repeats: number, app: ReportingAp
       mode,
       policy: report.policy ?? null,
       'policy-revision': report.policyRevision,
+      ...(pinSetVersion !== undefined && { 'pin-set-version': pinSetVersion }),
       'known-fingerprints': knownPins.filter((pin) => !pin.startsWith(keyPrefix)),
       diagnosis: report.diagnosis,
       'tls-version': report.tlsVersion,

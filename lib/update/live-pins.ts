@@ -93,9 +93,9 @@ export class LivePins implements UpdateTarget {
 
   /** For the diagnosis of a refusal. */
   freshness(): PinSetFreshness {
-    const { state, ageMs, lastError } = this.updater.status()
+    const { state, ageMs, lastError, version } = this.updater.status()
     const stale = state === 'expired' || lastError !== undefined
-    return { updatedAt: this.#now() - ageMs, stale, ...(lastError && { failure: lastError.message }) }
+    return { updatedAt: this.#now() - ageMs, stale, version, ...(lastError && { failure: lastError.message }) }
   }
 
   async close(): Promise<void> {
