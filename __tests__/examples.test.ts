@@ -11,6 +11,7 @@ test.each([
   ['fingerprints.mjs', /pinned: localhost true\nanswer: ok/],
   ['host-policies.mjs', /by its CA: 200\nself-signed: 200\nno pins: ERR_PIN_HOST_UNPINNED/],
   ['proxy.mjs', /honest proxy: 200\ndiverting proxy: ERR_PIN_MISMATCH\nthe impostor received 0 bytes/],
+  ['pins-file.mjs', /leaf of localhost: 9 days left[^]*pins\.yaml:3:5: pins\.localhost\.publicKey: there is no such option; did you mean "publicKeys"/],
   ['update.mjs', /before: 200\nafter: ERR_PIN_MISMATCH revision 2/],
   ['signed-pins.mjs', /updated 1 \nunder version 1: 200\nupdated 2 \nunder version 2: ERR_PIN_MISMATCH\nrejected 2 rollback/],
   ['pin-sets.mjs', /version 1 ERR_PIN_MISMATCH\nversion 2 200/],

@@ -56,6 +56,21 @@ test('works in a plain CommonJS jest suite without flags', () => {
   execFileSync(process.execPath, [join(root, 'node_modules/jest/bin/jest.js'), '--rootDir', home], { cwd: home, encoding: 'utf8', timeout: 50_000, stdio: ['ignore', 'pipe', 'pipe'] })
 }, 60_000)
 
+test('the example of docs/testing.md is a plain CommonJS jest suite that passes', () => {
+  const [, suite] = /```js\n([^]*?)```/.exec(readFileSync(join(root, 'docs/testing.md'), 'utf8')) as unknown as [string, string]
+  writeFileSync(join(home, 'package.json'), '{"jest":{"testEnvironment":"node","testMatch":["**/*.suite.js"]}}')
+  writeFileSync(join(home, 'docs.suite.js'), suite)
+  const { numPassedTests, numTotalTests } = JSON.parse(execFileSync(process.execPath, [join(root, 'node_modules/jest/bin/jest.js'), '--rootDir', home, '--json', 'docs.suite'], { cwd: home, encoding: 'utf8', timeout: 50_000, stdio: ['ignore', 'pipe', 'pipe'] })) as { numPassedTests: number; numTotalTests: number }
+  expect([numPassedTests, numTotalTests]).toEqual([8, 8])
+}, 60_000)
+
+test('the testing kit’s types hold in TypeScript for both worlds', () => {
+  const text = `import { createAuthority, der, faults, generateKey, startHttpsServer, startTlsServer, type CertificateOptions, type KeyKind, type TestServer } from 'axios-ssl-pinning/testing'\nconst kind: KeyKind = { rsa: 3072 }\nconst options: CertificateOptions = { names: ['a.test'], key: generateKey(kind), tbs: (fields) => [...fields, der.none()] }\nexport async function start(): Promise<TestServer[]> { const leaf = createAuthority().issueAuthority({ pathLength: 0 }).issue({ ...faults.expired, ...options }); const server = await startHttpsServer(leaf, (req, res) => void res.end(req.url), { chain: [leaf], minVersion: 'TLSv1.3' }); server.present(leaf); return [server, await startTlsServer(leaf)] }\n// @ts-expect-error a key that does not exist\ncreateAuthority({ key: 'p255' })\n`
+  for (const file of ['kit.mts', 'kit.cts']) {
+    run(file, text, process.execPath, [join(root, 'node_modules/typescript/lib/tsc.js'), '--noEmit', '--strict', '--module', 'nodenext', '--target', 'es2022', '--skipLibCheck', '--types', 'node'])
+  }
+}, 60_000)
+
 test('its types hold in TypeScript for both worlds', () => {
   const text = `import { pinAxios, type PinReport, type Pinning } from 'axios-ssl-pinning'\nimport { createAuthority } from 'axios-ssl-pinning/testing'\nimport axios from 'axios'\nconst pinning: Pinning = pinAxios(axios.create(), { allowedSHAFingerprints: [createAuthority().pin], onBadCertificate: (report: PinReport) => void report.leaf?.pin, tls: { minVersion: 'TLSv1.3' }, agent: { maxSockets: 3 } })\nvoid pinning.close()\n// @ts-expect-error an option that does not exist\npinAxios(axios, { allowedFingerprints: [] })\n`
   for (const file of ['d.mts', 'd.cts']) {

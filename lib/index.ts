@@ -14,6 +14,7 @@ export type { IntegrityOptions, IntegrityStatus } from './integrity/integrity.js
 export type { IntegrityFinding } from './integrity/switches.js'
 export type { Threat, ThreatEvidence, ThreatKind, ThreatSeverity } from './report/threat.js'
 export type { ThreatOptions, ThreatResponse } from './report/threat-response.js'
+export type { ExpiryOptions, ExpiryReport } from './report/expiry.js'
 export type { PinReport } from './report/report.js'
 export type { Counters, ReportOptions } from './report/reporter.js'
 export type { DeliveryCounters } from './report/report-queue.js'

@@ -11,6 +11,7 @@ import { readDuration, readFunction, readOptions } from './policy/options.js'
 import { PolicySet } from './policy/policy-set.js'
 import type { ExpiredSet, PolicyOptions, PolicySummary } from './policy/policy-set.js'
 import type { PinningMode } from './policy/policy.js'
+import type { ExpiryReport } from './report/expiry.js'
 import { Reporter } from './report/reporter.js'
 import type { Counters, ReportOptions } from './report/reporter.js'
 import type { DeliveryCounters } from './report/report-queue.js'
@@ -87,6 +88,8 @@ export interface PinningStatus {
   readonly threats: readonly Threat[]
   /** Hosts that `threatResponse` refuses for a while. */
   readonly lockdowns: ReadonlyArray<{ readonly host: string; readonly until: string }>
+  /** What ends within `expiryWarningDays`, soonest first, at most 100: policies, and leaf and CA certificates that accepted connections rest on. */
+  readonly expiring: readonly ExpiryReport[]
   /** What is allowed but unwise. */
   readonly warnings: readonly string[]
   readonly counters: Readonly<Counters>
@@ -217,6 +220,7 @@ export class PinningCore {
       integrity: this.#integrity.status,
       threats: [...this.#threats],
       lockdowns: this.#lockdowns(),
+      expiring: this.reporter.expiry.expiring(policies, Date.now()),
       warnings: this.#warnings(),
       counters: { ...counters },
       ...(reports && { reports }),
@@ -340,6 +344,8 @@ const optionNames = [
   'integrityAllow',
   'onValidCertificate',
   'onBadCertificate',
+  'onExpiring',
+  'expiryWarningDays',
   'logger',
   'onThreat',
   'threatMonitor',

@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import axios from 'axios'
 import { loadPins, pinAxios, pinOf } from '../../lib/index.js'
-import { missingAcme, startAcme } from '../support/acme.js'
+import { hasLego, missingAcme, startAcme } from '../support/acme.js'
 import type { Acme } from '../support/acme.js'
 import { createAuthority } from '../support/pki.js'
 
@@ -116,6 +116,24 @@ const title = missingAcme.length > 0 ? missingAcme.join(', ') : 'renewals with c
     await reloaded()
     expect(served().publicKey.equals(before.publicKey)).toBe(true)
     await traffic.calls(20)
+  })
+
+  const withLego = hasLego ? test : test.skip
+  withLego(hasLego ? 'lego: its renewals go through the same hook, with what it says in the environment' : 'lego is not installed: apt-get install lego', async () => {
+    expect(await acme.lego('run')).toMatchObject({ code: 0 })
+    const certificates = join(folder, 'acme/lego/certificates')
+    const pins = join(folder, 'lego.json')
+    const key = pinOf(readFileSync(join(certificates, 'localhost.key')))
+    const deployed = join(folder, 'deployed')
+    const lego = (...args: string[]): Promise<{ code: number | null; output: string }> => acme.lego('renew', '--days', '100000', '--no-random-sleep', ...args, '--renew-hook', `${process.execPath} ${main} renewal hook ${pins} --deploy-to ${deployed}`)
+    writeFileSync(pins, JSON.stringify({ pins: { localhost: [key, backup] } }))
+    expect(await lego('--reuse-key')).toMatchObject({ code: 0, output: expect.stringContaining(`covered  ${key}  localhost`) })
+    expect([readFileSync(join(deployed, 'fullchain.pem'), 'utf8'), pinOf(readFileSync(join(deployed, 'privkey.pem')))]).toEqual([readFileSync(join(certificates, 'localhost.crt'), 'utf8'), key])
+    // A new key, which nobody has announced.
+    const stopped = await lego()
+    expect(stopped.output).toContain('no pin of localhost covers the new certificate')
+    expect(pinOf(readFileSync(join(certificates, 'localhost.key')))).not.toBe(key)
+    expect(pinOf(readFileSync(join(deployed, 'fullchain.pem')))).toBe(key)
   })
 
   test('all the while: not one call refused, and not one unpinned', async () => {

@@ -134,6 +134,7 @@ describe('plan', () => {
     ['a host without pins', ['--host', 'other.example.com'], 64, /has no pins for other.example.com/],
     ['a folder without certificates', ['--host', host, '--live', tmpdir()], 64, /holds no certificate for api.example.com/],
     ['no folder', ['--host', host, '--live', '/nowhere'], 64, /is not a folder/],
+    ['a next key that cannot be written', ['--host', host, '--next-key', '/nowhere/next.pem'], 64, /\/nowhere\/next\.pem.*ENOENT: no such file or directory$/m],
     ['no host', [], 64, /required option '--host/]
   ])('one line for %s', async (_, args, code, stderr) => {
     const current = issue()
@@ -195,6 +196,13 @@ describe('hook', () => {
     expect(refreshOf(pins).hosts[host]).toMatchObject({ inUse: next.pin, retired: {} })
   })
 
+  test('the last pin of a host stays, whatever is noted of it', async () => {
+    const former = issue()
+    const pins = jsonPins({ [host]: [former.pin], 'b.test': [backup] }, { graceMs: 0, hosts: { [host]: { retired: { [former.pin]: '2020-01-01' } } } })
+    expect(await plan(pins, certbotLive(issue()), '--json')).toMatchObject({ code: 0, json: { dropped: [] } })
+    expect(loadPins(pins).pins?.[host]).toContain(former.pin)
+  })
+
   test('becomes the next version of a certbot lineage, as certbot would have saved it', async () => {
     const former = issue()
     const next = issue()
@@ -231,6 +239,8 @@ describe('hook', () => {
     expect(await run({ pins: { [host]: covered }, allowedSHAFingerprints: [backup] })).toEqual([1, expect.stringContaining('no pin of allowedSHAFingerprints covers')])
     expect(await run({ pins: { 'unrelated.test': covered } })).toEqual([1, expect.stringMatching(/no host of the certificate \(.*\) is pinned/)])
     expect(await run({ pins: { [host]: { publicKeys: covered, rejected: [issuing.pin] } } }, '--ca', write('root.pem', root.pem))).toEqual([1, expect.stringContaining(`${host} rejects ${issuing.pin}`)])
+    // A leaf is not an authority.
+    expect(await run({ pins: { [host]: { authorities: [certificate.pin, backup] } } }, '--ca', join(folder, 'root.pem'))).toEqual([1, expect.stringContaining('covers')])
     // A CA's pin covers whatever key it certifies, if the chain is real.
     expect(await run({ pins: { [host]: { authorities: [issuing.pin] } } }, '--ca', join(folder, 'root.pem'))).toEqual([0, ''])
     expect(await run({ pins: { [host]: { authorities: [root.pem, backup] } } })).toEqual([0, ''])

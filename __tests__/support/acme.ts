@@ -7,7 +7,7 @@ import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { createAuthority } from './pki.js'
 
-/** A real ACME server (pebble) and a real ACME client (certbot), on loopback, with all their files in one folder. */
+/** A real ACME server (pebble) and real ACME clients (certbot, lego), on loopback, with all their files in one folder. */
 export interface Acme {
   /** The root that issues, PEM; another one on every start. */
   readonly root: string
@@ -15,8 +15,13 @@ export interface Acme {
   readonly live: string
   /** Runs certbot: http-01, on a port that only pebble asks. */
   certbot(...args: string[]): Promise<{ code: number | null; output: string }>
+  /** Runs lego, as far as it is installed: its certificates are in `lego/certificates`. */
+  lego(command: 'run' | 'renew', ...args: string[]): Promise<{ code: number | null; output: string }>
   stop(): Promise<void>
 }
+
+/** Whether lego is there. */
+export const hasLego = spawnSync('which', ['lego']).status === 0
 
 /** The programs that are missing, as `program is not installed: apt-get install program`. */
 export const missingAcme = ['pebble', 'certbot'].filter((program) => spawnSync('which', [program]).status !== 0).map((program) => `${program} is not installed: apt-get install ${program}`)
@@ -37,6 +42,7 @@ export async function startAcme(folder: string): Promise<Acme> {
     root,
     live: path('config/live'),
     certbot: (...args) => run('certbot', [...args, '--server', `https://localhost:${acmePort}/dir`, '--config-dir', 'config', '--work-dir', 'work', '--logs-dir', 'logs', '--non-interactive', '--agree-tos', '--register-unsafely-without-email', '--standalone', '--http-01-port', String(httpPort), '--http-01-address', '127.0.0.1'], folder),
+    lego: (command, ...args) => run('lego', ['--server', `https://localhost:${acmePort}/dir`, '--accept-tos', '--email', 'shop@example.com', '--domains', 'localhost', '--path', 'lego', '--http', '--http.port', `127.0.0.1:${httpPort}`, command, ...args], folder),
     stop: async () => {
       if (pebble.exitCode !== null) return
       const gone = new Promise((resolve) => pebble.once('exit', resolve))
@@ -49,7 +55,7 @@ export async function startAcme(folder: string): Promise<Acme> {
 function run(command: string, args: string[], cwd: string): Promise<{ code: number | null; output: string }> {
   return new Promise((resolve, reject) => {
     // Without it renewals wait some minutes, at random, when no terminal is there.
-    const child = spawn(command, command === 'certbot' && args[0] === 'renew' ? [...args, '--no-random-sleep-on-renew'] : args, { cwd, env: { ...process.env, REQUESTS_CA_BUNDLE: 'api-root.pem' }, stdio: ['ignore', 'pipe', 'pipe'], timeout: 120_000 })
+    const child = spawn(command, command === 'certbot' && args[0] === 'renew' ? [...args, '--no-random-sleep-on-renew'] : args, { cwd, env: { ...process.env, REQUESTS_CA_BUNDLE: 'api-root.pem', LEGO_CA_CERTIFICATES: join(cwd, 'api-root.pem') }, stdio: ['ignore', 'pipe', 'pipe'], timeout: 120_000 })
     let output = ''
     for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (chunk: string) => (output += chunk))
     child.on('error', reject)

@@ -11,13 +11,14 @@ import type { ExitCode } from './exit.js'
 import { firstLine } from './format.js'
 import { inspectCommand } from './inspect.js'
 import { manifestCommand } from './manifest/manifest.js'
+import { convertCommand } from './convert.js'
 import { hasColours } from './output.js'
 import type { Terminal } from './output.js'
 import { pinCommand } from './pin.js'
 import { renewalCommand } from './renewal.js'
 
 /** In the order of the help. */
-const commands: readonly CommandMaker[] = [inspectCommand, checkCommand, pinCommand, renewalCommand, manifestCommand]
+const commands: readonly CommandMaker[] = [inspectCommand, checkCommand, pinCommand, convertCommand, renewalCommand, manifestCommand]
 
 /**
  * Runs one command line.

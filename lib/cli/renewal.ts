@@ -43,7 +43,7 @@ function planCommand(run: Run): Command {
     .option('--csr <file>', 'its certificate request (default: next-csr.pem beside the key)')
     .option('--require-safe', 'exit code 1 until renewing with the next key is safe')
     .option('--ca <file>', caHelp)
-    .action(action(run, (output, path: string, options: PlanOptions) => plan(output, path, options)))
+    .action(action(run, (output, path: string, options: PlanOptions) => fileErrors(plan(output, path, options))))
 }
 
 async function plan(output: Output, path: string, options: PlanOptions): Promise<0 | 1> {
@@ -107,7 +107,7 @@ function hookCommand(run: Run): Command {
     .option('--deploy-to <dir>', "once it is covered, write fullchain.pem and privkey.pem there; in one of certbot's live folders, as its next version")
     .option('--roll-back', "where it is not covered, point certbot's live folder back to the last certificate that is")
     .option('--ca <file>', caHelp)
-    .action(action(run, (output, path: string, options: HookOptions) => hook(output, path, options, run.terminal.env)))
+    .action(action(run, (output, path: string, options: HookOptions) => fileErrors(hook(output, path, options, run.terminal.env))))
 }
 
 async function hook(output: Output, path: string, options: HookOptions, env: NodeJS.ProcessEnv): Promise<0> {
@@ -193,6 +193,17 @@ async function dropAllRetired(path: string, now: Date): Promise<string[]> {
     const done = entriesOf(file).map((entry) => dropRetired(entry, graceOf(file.refresh), now))
     return { edits: done.flatMap(({ edits }) => edits), result: [...new Set(done.flatMap(({ dropped }) => dropped))] }
   })
+}
+
+/** What the system says of a file (no permission, no space, no such folder) is the user's to solve. */
+async function fileErrors<T>(done: Promise<T>): Promise<T> {
+  try {
+    return await done
+  } catch (error) {
+    const { syscall, code, path, message } = error as NodeJS.ErrnoException
+    if (syscall === undefined || code === undefined) throw error
+    throw new CommandError(`${path === undefined ? '' : `${showText(path)}: `}${message.replace(/, .*$/, '')}`, exitCode.usage, code, { cause: error })
+  }
 }
 
 function readCa(file: string | undefined): string | undefined {

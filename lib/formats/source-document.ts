@@ -125,7 +125,8 @@ function twice(key: string, position: Position): SourceError {
   return new SourceError(position, `the key ${quoteInput(key)} is there twice`)
 }
 
-function positions(text: string): (offset: number) => Position {
+/** Line and column of an offset into a text. */
+export function positions(text: string): (offset: number) => Position {
   let starts: number[] | undefined
   return (offset) => {
     starts ??= [0, ...[...text.matchAll(/\n/g)].map(({ index }) => index + 1)]

@@ -3,6 +3,7 @@ import type { Channel } from 'node:diagnostics_channel'
 import type { Diagnosis } from '../errors.js'
 import { resultOf } from '../verify/verify.js'
 import type { PinResult } from '../verify/verify.js'
+import type { ExpiryReport } from './expiry.js'
 import { PinReport } from './report.js'
 import type { Verdict } from './report.js'
 import type { UpdateReport } from './update-report.js'
@@ -27,6 +28,8 @@ export interface PinningEvents {
   warning: WarningEvent
   /** Something in the process could weaken pinning. Each name is told once. */
   'integrity:found': IntegrityEvent
+  /** Something that pinned connections rest on ends soon. */
+  expiring: ExpiryReport
   /** Something looks like an attack. */
   threat: Threat
 }
@@ -121,7 +124,7 @@ export function describeError(error: unknown): string {
   }
 }
 
-const kinds = ['connection:accepted', 'connection:tolerated', 'connection:refused', 'request:blocked', 'policy:updated', 'update', 'warning', 'integrity:found', 'threat'] as const satisfies readonly EventKind[]
+const kinds = ['connection:accepted', 'connection:tolerated', 'connection:refused', 'request:blocked', 'policy:updated', 'update', 'warning', 'integrity:found', 'expiring', 'threat'] as const satisfies readonly EventKind[]
 
 // Shared by every copy of the package, by name; kept, since Node holds channels weakly.
 const channels = Object.fromEntries(kinds.map((kind) => [kind, channel(`axios-ssl-pinning:${kind}`)])) as Record<EventKind, Channel>

@@ -56,6 +56,7 @@ export function writeLog(logger: PinningLogger, events: EventStream, notEnforced
   events.on('update', (report) => write(report.error || report.result === 'expired' ? 'warn' : 'info', () => ({ ...report }), `pin set ${report.result}`))
   events.on('warning', ({ message }) => write('warn', () => ({}), message))
   events.on('integrity:found', ({ name, detail }) => write('warn', () => ({ name, detail }), `integrity: ${name} found`))
+  events.on('expiring', (report) => write('warn', () => ({ ...report }), 'expiring'))
   events.on('threat', (threat) => write(levelOf[threat.severity], () => ({ ...threat }), `threat: ${threat.kind}`))
 }
 

@@ -6,6 +6,8 @@ import type { PolicySet } from '../policy/policy-set.js'
 import { diagnose } from './diagnosis.js'
 import type { PinSetState } from './diagnosis.js'
 import { ConnectionEvent, EventStream, describeError } from './events.js'
+import { ExpiryTracker } from './expiry.js'
+import type { ExpiryOptions } from './expiry.js'
 import { PeerHistory } from './history.js'
 import { readLogger, writeLog } from './logger.js'
 import type { PinningLogger } from './logger.js'
@@ -23,7 +25,7 @@ import { ThreatMonitor } from './threat-monitor.js'
 import type { ThreatOptions } from './threat-response.js'
 
 /** Whom to tell. */
-export interface ReportOptions extends ThreatOptions {
+export interface ReportOptions extends ThreatOptions, ExpiryOptions {
   /** Called once per accepted connection to a pinned host. What it throws or rejects with becomes a process warning. */
   onValidCertificate?(report: PinReport): void
   /** Called once per refused (or, report-only, tolerated) connection, PKI's own refusals included. As above. */
@@ -59,6 +61,8 @@ export class Reporter {
   readonly events = new EventStream()
   /** Said in every log line: that the overall mode does not enforce. */
   notEnforced: string | undefined
+  /** What ends soon. */
+  readonly expiry: ExpiryTracker
   /** What accepted connections have shown; for comparison only. */
   readonly history = new PeerHistory()
   /** The time by the answers of accepted peers; for comparison only. */
@@ -83,6 +87,9 @@ export class Reporter {
     this.#callBack(readFunction(options.onValidCertificate, 'onValidCertificate'), 'onValidCertificate')
     this.#callBack(readFunction(options.onBadCertificate, 'onBadCertificate'), 'onBadCertificate')
     this.threats = readBoolean(options.threatMonitor, true, 'threatMonitor') ? this.#watch(readFunction(options.onThreat, 'onThreat')) : undefined
+    const onExpiring = readFunction(options.onExpiring, 'onExpiring')
+    if (onExpiring) this.events.on('expiring', (report) => process.nextTick(call, onExpiring, report, 'onExpiring'))
+    this.expiry = new ExpiryTracker(options, this.events)
     this.#queue = this.#startQueue(readReportTo(options.reportTo), readInterval(options.reportIntervalMs), createDelivery)
     const telemetry = readOpenTelemetry(options.openTelemetry)
     this.#endTelemetry = telemetry && startTelemetry(telemetry, this.events, { history: this.history, policies: () => this.policies?.(), pinSet: () => this.#pinSet(), deliveries: () => this.deliveries, threats: this.threats })
@@ -110,6 +117,7 @@ export class Reporter {
     if (why && verdict.error) attachDiagnosis(verdict.error, why, isPinningError(verdict.error))
     const kind = `connection:${decision}` as const
     if (this.events.hears(kind)) this.events.emit(kind, new ConnectionEvent(verdict, why))
+    this.expiry.see(verdict)
   }
 
   /** A request or connection that was refused before anything was opened. */
