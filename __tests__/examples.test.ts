@@ -18,6 +18,7 @@ test.each([
   ['threats.mjs', /ERR_PIN_LOCKDOWN\nLooks like an attack at localhost:\d+ \(critical[^]*received 0 bytes/],
   ['client-certificate.mjs', /I am today\nI am tomorrow/],
   ['agent.mjs', /genuine: 200\nimpostor: ERR_PIN_MISMATCH 0 bytes/],
+  ['fetch.mjs', /axios: ok ERR_PIN_MISMATCH\nfetch: ok ERR_PIN_MISMATCH/],
   ['logging.mjs', /"level":40[^]*"decision":"refused"[^]*ERR_PIN_MISMATCH/],
   ['retry.mjs', /flaky: 200 after 3 tries\nimpostor: ERR_PIN_MISMATCH after 1 try/],
   ['prometheus.mjs', /ERR_PIN_MISMATCH\nERR_PIN_HOST_UNPINNED\n[^]*axios_ssl_pinning_connections_total\{server_address="localhost",decision="refused",result="mismatch"/]

@@ -26,6 +26,9 @@ import type { ProxyRule } from './transport/proxy.js'
 import { createProxyConnector } from './transport/proxy-connector.js'
 import type { ProxyOptions } from './transport/proxy-connector.js'
 import { createDelivery } from './transport/report-delivery.js'
+import { openDispatcher } from './transport/dispatcher.js'
+import type { PinningDispatcher, UndiciDispatcher } from './transport/dispatcher.js'
+import { PinningHttp2 } from './transport/http2.js'
 import type { PoolOptions, TlsOptions } from './transport/tls-options.js'
 import { systemClock } from './update/clock.js'
 import type { UpdateClock } from './update/clock.js'
@@ -107,6 +110,8 @@ export class PinningCore {
   readonly plainAgent: PlainAgent
   /** Which proxy a request takes that says nothing of one. */
   readonly proxy: ProxyRule
+  /** For `http2.connect`. */
+  readonly http2: PinningHttp2
   readonly reporter: Reporter
   readonly dangerAllowAdapter: PinningOptions['dangerAllowAdapter']
   readonly #options: PinningOptions
@@ -119,6 +124,7 @@ export class PinningCore {
   readonly #shortAges = new Map<string, number>()
   #refreshedAt = -Infinity
   #policies: PolicySet
+  #dispatcher: PinningDispatcher | undefined
 
   /**
    * @param clock for tests
@@ -153,6 +159,7 @@ export class PinningCore {
     }
     this.agent = new PinningAgent(settings)
     this.plainAgent = new PlainAgent(settings)
+    this.http2 = new PinningHttp2(this.agent)
     this.#warn()
     this.#live?.updater.start()
   }
@@ -171,6 +178,14 @@ export class PinningCore {
   /** Tells the integrity checks of an axios instance; `isPinned` is `undefined` when that is gone. @returns a function that ends it */
   watchInstance(isPinned: () => boolean | undefined): () => void {
     return this.#integrity.watch(isPinned)
+  }
+
+  /**
+   * For undici and `fetch`; made, and undici loaded, when first asked for.
+   * @throws {PolicyInvalidError} when undici is not installed
+   */
+  get dispatcher(): UndiciDispatcher {
+    return (this.#dispatcher ??= openDispatcher(this.agent))
   }
 
   /**
@@ -233,12 +248,13 @@ export class PinningCore {
     await this.#live?.updater.refresh()
   }
 
-  /** Closes the idle and the busy sockets of both agents, ends the updates, and delivers the reports that wait, within two seconds. */
+  /** Closes the idle and the busy sockets of all transports, ends the updates, and delivers the reports that wait, within two seconds. */
   async close(): Promise<void> {
     this.agent.destroy()
     this.plainAgent.destroy()
     this.#integrity.close()
-    await Promise.all([this.#live?.close(), this.reporter.close()])
+    this.http2.close()
+    await Promise.all([this.#dispatcher?.closeSockets(), this.#live?.close(), this.reporter.close()])
   }
 
   #keepUpToDate(updates: UpdateOptions, clock: UpdateClock): LivePins {
@@ -330,6 +346,31 @@ export function createPinningAgent(options: PinningOptions): https.Agent {
     void core.close()
   }
   return agent
+}
+
+/**
+ * An undici dispatcher that connects to pinned peers only, for `fetch(url, { dispatcher })`, `undici.request`, undici's
+ * WebSocket and `setGlobalDispatcher`. Every hop of a redirect is judged by the policy of its own host. HTTP/1.1 is
+ * offered. Of the option `agent`, what undici has no word for (`maxFreeSockets`, `scheduling`, `timeout`, …) does not apply.
+ * Needs the package undici, version 7 or 8.
+ *
+ * @throws {PolicyInvalidError | PinInvalidError | TypeError} naming the option, `proxy` among them; also when undici is not installed
+ */
+export function createPinningDispatcher(options: PinningOptions): UndiciDispatcher {
+  const core = new PinningCore(options)
+  const dispatcher = dispatcherOf(core)
+  // There is nothing else to end the updates by.
+  if (options.updates) for (const name of ['close', 'destroy'] as const) {
+    const end = dispatcher[name]
+    Object.defineProperty(dispatcher, name, { value: (...args: unknown[]) => (Reflect.apply(end, dispatcher, args) as Promise<void>).finally(() => core.close()) })
+  }
+  return dispatcher
+}
+
+/** The dispatcher of a pinning, for whoever has no config in which to say `proxy: false`. */
+export function dispatcherOf(core: PinningCore): UndiciDispatcher {
+  if (typeof core.proxy === 'object') throw new PolicyInvalidError('proxy', 'undici and fetch are not taken through a proxy; right would be to leave it out')
+  return core.dispatcher
 }
 
 const optionNames = [

@@ -4,6 +4,9 @@ import { readFileSync } from 'node:fs'
 import * as http from 'node:http'
 import * as https from 'node:https'
 import { join } from 'node:path'
+import { connect } from 'node:tls'
+import type { TLSSocket } from 'node:tls'
+import { Agent } from 'undici'
 import { pinAxios } from '../../lib/index.js'
 import type { Pinning, PinningOptions } from '../../lib/index.js'
 import { axiosHas } from '../support/axios-version.js'
@@ -32,7 +35,7 @@ const pinnings: Pinning[] = []
 
 beforeAll(async () => {
   genuine = await startServer({ certificate: genuineLeaf })
-  impostor = await startServer({ certificate: otherLeaf })
+  impostor = await startServer({ certificate: otherLeaf, alpn: ['h2', 'http/1.1'] })
   plain = await startPlainServer()
   tunnel = await startProxy()
   tunnels = await loadModule('https-proxy-agent', () => import('https-proxy-agent'))
@@ -67,7 +70,15 @@ async function codeOf(request: () => Promise<unknown>): Promise<string> {
 const agent = new https.Agent({ ca })
 const proxyOf = (): { protocol: string; host: string; port: number } => ({ protocol: 'http', host: '127.0.0.1', port: tunnel.port })
 const leaky = { request: (options: object, callback: (res: http.IncomingMessage) => void) => https.request({ ...options, agent }, callback) }
+const leakyDispatcher = new Agent({ connect: { ca } })
+const leakyFetch = (input: string | URL | Request, init?: RequestInit): Promise<Response> => fetch(input, { ...init, dispatcher: leakyDispatcher as never })
+const leakyConnection = (authority: URL): TLSSocket => connect({ host: authority.hostname, port: Number(authority.port), ca, ALPNProtocols: ['h2'] })
 const directAdapter = (config: InternalAxiosRequestConfig): Promise<never> => axios.create({ httpsAgent: agent, proxy: false }).request({ url: config.url as string, method: 'post', data: 'secret' })
+
+// What an older axios does not have is refused.
+const minor = Number(axios.VERSION.split('.')[1])
+const fetchCode = minor >= 7 ? 'ERR_PIN_MISMATCH' : 'ERR_PIN_BYPASS'
+const http2Code = minor >= 13 ? 'ERR_PIN_MISMATCH' : 'ERR_PIN_BYPASS'
 
 /** What a request may bring along, as the README lists it; `what` is the column of the table. */
 const ways: Array<{ option: string; what: string; code: string; config: () => AxiosRequestConfig }> = [
@@ -75,12 +86,16 @@ const ways: Array<{ option: string; what: string; code: string; config: () => Ax
   { option: '`httpsAgent` of another kind', what: 'refused', code: 'ERR_PIN_BYPASS', config: () => ({ httpsAgent: agent }) },
   { option: '`httpsAgent: null` or `false`', what: 'pinned', code: 'ERR_PIN_MISMATCH', config: () => ({ httpsAgent: null }) },
   { option: '`httpAgent`', what: 'pinned', code: 'ERR_PIN_MISMATCH', config: () => ({ httpAgent: new http.Agent() }) },
-  { option: "`adapter: 'fetch'`, `'xhr'`", what: 'refused', code: 'ERR_PIN_BYPASS', config: () => ({ adapter: 'fetch' }) },
-  { option: "`adapter: ['xhr', 'fetch', …]`", what: 'refused', code: 'ERR_PIN_BYPASS', config: () => ({ adapter: ['FETCH' as 'fetch', 'http'] }) },
+  { option: "`adapter: 'fetch'`", what: 'pinned', code: fetchCode, config: () => ({ adapter: 'fetch' }) },
+  { option: "`adapter: ['xhr', 'fetch', …]`", what: 'pinned', code: fetchCode, config: () => ({ adapter: ['xhr', 'FETCH' as 'fetch', 'http'] }) },
+  { option: '`env.fetch`', what: 'refused', code: 'ERR_PIN_BYPASS', config: () => ({ adapter: 'fetch', env: { fetch: leakyFetch } }) as AxiosRequestConfig },
+  { option: '`fetchOptions.dispatcher`', what: 'refused', code: 'ERR_PIN_BYPASS', config: () => ({ adapter: 'fetch', fetchOptions: { dispatcher: leakyDispatcher } }) },
+  { option: "`adapter: 'xhr'`", what: 'refused', code: 'ERR_PIN_BYPASS', config: () => ({ adapter: 'xhr' }) },
   { option: '`adapter: function`', what: 'refused', code: 'ERR_PIN_BYPASS', config: () => ({ adapter: directAdapter }) },
   { option: '`transport`', what: 'refused', code: 'ERR_PIN_BYPASS', config: () => ({ transport: leaky }) as AxiosRequestConfig },
   { option: '`socketPath`', what: 'refused', code: 'ERR_PIN_BYPASS', config: () => ({ socketPath: '/nowhere.sock' }) },
-  { option: '`httpVersion: 2`', what: 'refused', code: 'ERR_PIN_BYPASS', config: () => ({ httpVersion: 2, http2Options: { ca } }) as AxiosRequestConfig },
+  { option: '`httpVersion: 2`', what: 'pinned', code: http2Code, config: () => ({ httpVersion: 2, http2Options: { rejectUnauthorized: false } }) as AxiosRequestConfig },
+  { option: '`http2Options` with TLS options, `createConnection`, `host`, …', what: 'refused', code: 'ERR_PIN_BYPASS', config: () => ({ httpVersion: 2, http2Options: { createConnection: leakyConnection } }) as AxiosRequestConfig },
   { option: '`proxy: { … }`, and `HTTPS_PROXY`, `ALL_PROXY` in the environment', what: 'pinned', code: 'ERR_PIN_MISMATCH', config: () => ({ proxy: proxyOf() }) },
   { option: '`proxy: false`', what: 'pinned', code: 'ERR_PIN_MISMATCH', config: () => ({ proxy: false }) },
   { option: '`maxRedirects: 0`', what: 'pinned', code: 'ERR_PIN_MISMATCH', config: () => ({ maxRedirects: 0 }) },
@@ -218,7 +233,7 @@ test('a polluted Object.prototype supplies nothing', async () => {
   const before = impostor.decryptedBytes
   // Some versions of axios ask what they find there about their own options, and then refuse these themselves.
   const adapter = (config: InternalAxiosRequestConfig | undefined): unknown => config?.url && directAdapter(config)
-  const polluted = { httpsAgent: agent, transport: leaky, adapter, proxy: proxyOf(), socketPath: '/nowhere', httpVersion: 2, beforeRedirect: () => undefined }
+  const polluted = { httpsAgent: agent, transport: leaky, adapter, proxy: proxyOf(), socketPath: '/nowhere', httpVersion: 2, beforeRedirect: () => undefined, ...(minor >= 19 && { env: { fetch: leakyFetch }, fetchOptions: { dispatcher: leakyDispatcher }, http2Options: { ca } }) }
   for (const [name, value] of Object.entries(polluted)) {
     const api = pinned()
     Object.defineProperty(Object.prototype, name, { value, configurable: true, writable: true, enumerable: false })

@@ -4,6 +4,8 @@ import type { PinningCore } from '../pinning.js'
 import { RefusingAgent } from '../transport/agent.js'
 import { askForAdapter, sealFor } from './allowed-adapter.js'
 import { carryCookies, findCookieJar } from './cookie-jar.js'
+import { findFetchBypass, sealFetch, sealFetchFor } from './fetch.js'
+import { agentsBesideHttp2, findHttp2Bypass, sealHttp2, wantsHttp2 } from './http2.js'
 import { routeOf } from './route.js'
 import type { Agents } from './route.js'
 
@@ -39,18 +41,19 @@ export function sealLater(config: Config, core: PinningCore): void {
 }
 
 /** Fields that decide which connection a request takes. */
-const sealedFields = ['adapter', 'httpAgent', 'httpsAgent', 'proxy', 'transport', 'socketPath', 'httpVersion', 'http2Options', 'beforeRedirect'] as const
+const sealedFields = ['adapter', 'httpAgent', 'httpsAgent', 'proxy', 'transport', 'socketPath', 'httpVersion', 'http2Options', 'beforeRedirect', 'env', 'fetchOptions'] as const
 
 const seals = new WeakMap<Transform, { config: Config; memory: Memory }>()
 
 function sealNow(config: Config, core: PinningCore, memory: Memory): void {
   if (!core.policies.modes.has('enforce') && !core.policies.modes.has('report-only')) return
   const given = readGiven(config, memory)
-  const foreign = foreignAdapter(given.adapter)
-  const allowed = foreign === undefined ? undefined : askForAdapter(foreign, config, core)
+  const adapter = chosenAdapter(given.adapter)
+  const allowed = adapter === 'http' || adapter === 'fetch' ? undefined : askForAdapter(adapter, config, core)
+  const http2 = adapter !== 'fetch' && wantsHttp2(given.httpVersion)
   const jar = given.httpsAgent ? findCookieJar(ownOrTemplate(config, 'jar'), given.httpsAgent) : undefined
-  const route = routeOf(jar ? { proxy: given.proxy } : given, core)
-  const bypass = allowed instanceof BypassError ? allowed : (findBypass(given) ?? (route instanceof Error ? route : undefined))
+  const route = adapter === 'fetch' ? { http: core.plainAgent, https: core.agent } : routeOf(jar ? { proxy: given.proxy } : given, core)
+  const bypass = allowed instanceof BypassError ? allowed : (findBypass(given, adapter, http2, core) ?? (route instanceof Error ? route : undefined))
   // Let go only where nothing at all is enforced: past the agent, a redirect could lead anywhere.
   if (bypass && !core.policies.modes.has('enforce')) {
     core.reporter.warnOnce(`axios-ssl-pinning: ${bypass.message} (let pass, report-only)`)
@@ -62,7 +65,7 @@ function sealNow(config: Config, core: PinningCore, memory: Memory): void {
     const url = resolveUrl(config)
     core.reporter.blocked(url?.hostname ?? '', Number(url?.port || 443), bypass as PinningError)
   }
-  const agents = bypass ? { http: new RefusingAgent(bypass, 'http:', onRefusal), https: new RefusingAgent(bypass, 'https:', onRefusal) } : jar ? carryCookies(route as Agents, jar) : (route as Agents)
+  const agents = bypass ? { http: new RefusingAgent(bypass, 'http:', onRefusal), https: new RefusingAgent(bypass, 'https:', onRefusal) } : http2 ? agentsBesideHttp2(core) : jar && adapter !== 'fetch' ? carryCookies(route as Agents, jar) : (route as Agents)
   memory.given = given
   memory.sealed = {
     adapter: typeof allowed === 'function' ? sealFor(allowed, sealedFields) : 'http',
@@ -73,7 +76,10 @@ function sealNow(config: Config, core: PinningCore, memory: Memory): void {
     socketPath: undefined,
     httpVersion: undefined,
     http2Options: undefined,
-    beforeRedirect: keepAgents(agents, given.beforeRedirect)
+    beforeRedirect: keepAgents(agents, given.beforeRedirect),
+    ...(!bypass && http2 && sealHttp2(given.http2Options, core)),
+    ...(!bypass && adapter === 'fetch' && sealFetch(given, core)),
+    ...(typeof allowed === 'function' && sealFetchFor(given, core))
   }
   // Own properties, so that nothing is read from a prototype.
   Object.assign(config, memory.sealed)
@@ -97,25 +103,28 @@ function ownOrTemplate(config: Config, field: string): unknown {
   return undefined
 }
 
-function findBypass(given: Fields): BypassError | undefined {
+function findBypass(given: Fields, adapter: unknown, http2: boolean, core: PinningCore): PinningError | undefined {
+  if (adapter === 'fetch') return findFetchBypass(given, core)
   if (given.transport) return new BypassError('transport', 'it opens its own connections; right would be to leave it out')
   if (given.socketPath) return new BypassError('socketPath', 'a local socket has no TLS peer of that host; right would be to leave it out')
-  if (given.httpVersion !== undefined && Number(given.httpVersion) !== 1) return new BypassError('httpVersion', 'HTTP/2 sessions do not use the pinned agent; right would be to leave it out')
+  if (http2) return findHttp2Bypass(given, core)
+  if (given.httpVersion !== undefined && Number(given.httpVersion) !== 1) return new BypassError('httpVersion', 'it is neither 1 nor 2; right would be to leave it out')
   return undefined
 }
 
-/** The one that axios would choose; `undefined` when that is its own http adapter, or can be no other. */
-function foreignAdapter(adapter: unknown): unknown {
+/** `'http'` or `'fetch'` when that one of axios' own would be chosen, or can be the only one; else the one that axios would choose. */
+function chosenAdapter(adapter: unknown): unknown {
   for (const each of Array.isArray(adapter) ? (adapter as unknown[]) : [adapter]) {
     if (each === undefined || each === null || each === false) continue
     // axios' own adapters carry their name; putting the name in its place selects the genuine one whoever says so.
     const name = typeof each === 'function' ? (each as { adapterName?: unknown }).adapterName : each
-    if (typeof name === 'string' && name.toLowerCase() === 'http') return undefined
+    const known = typeof name === 'string' && ['http', 'fetch'].find((own) => own === name.toLowerCase())
+    if (known) return known
     // In the default list, before http; the browser's adapter, which Node does not have.
     if (name === 'xhr' && Array.isArray(adapter)) continue
     return each
   }
-  return undefined
+  return 'http'
 }
 
 /** As axios combines them; `undefined` when that gives no absolute URL, which axios then refuses itself. */

@@ -3,9 +3,10 @@ import type { AxiosInstance, AxiosInterceptorManager, CreateAxiosDefaults, Inter
 import { PolicyInvalidError } from '../errors.js'
 import { describeType } from '../pin/pin.js'
 import type { PolicyOptions, PolicySummary } from '../policy/policy-set.js'
-import { PinningCore } from '../pinning.js'
+import { PinningCore, dispatcherOf } from '../pinning.js'
 import type { PinningOptions, PinningStatus } from '../pinning.js'
 import type * as https from 'node:https'
+import type { UndiciDispatcher } from '../transport/dispatcher.js'
 import { sealLater } from './guard.js'
 import type { Config } from './guard.js'
 
@@ -13,6 +14,12 @@ import type { Config } from './guard.js'
 export interface Pinning {
   /** An `https.Agent` that connects to pinned peers only. */
   readonly agent: https.Agent
+  /**
+   * An undici dispatcher that connects to pinned peers only, for `fetch(url, { dispatcher })` and `undici.request`; as
+   * made by `createPinningDispatcher`.
+   * @throws {PolicyInvalidError} when undici is not installed, or the option `proxy` names a proxy
+   */
+  readonly dispatcher: UndiciDispatcher
   /**
    * A request interceptor, Dio's way: `instance.interceptors.request.use(pinning.interceptor)`. `attach` does the same and
    * also survives interceptors that are cleared, ejected, or run later and return another config.
@@ -83,6 +90,9 @@ export function createPinning(options: PinningOptions): Pinning {
   }
   return {
     agent: core.agent,
+    get dispatcher() {
+      return dispatcherOf(core)
+    },
     interceptor,
     attach: (instance) => attach(instance, interceptor, core),
     update: (pins) => core.update(pins),

@@ -1,20 +1,23 @@
 import type { ClientRequest, RequestOptions } from 'node:http'
 import * as https from 'node:https'
-import { Socket, isIP } from 'node:net'
+import { isIP } from 'node:net'
+import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
-import { BypassError, HostUnpinnedError } from '../errors.js'
-import type { PinningError } from '../errors.js'
+import type { TLSSocket } from 'node:tls'
+import { BypassError } from '../errors.js'
+import type { HostUnpinnedError, PinningError } from '../errors.js'
 import type { PolicySet } from '../policy/policy-set.js'
 import type { Reporter } from '../report/reporter.js'
 import type { PinnedPeer } from '../verify/verify.js'
+import { findUnpinned } from './admission.js'
 import { ClientCertificateFiles } from './client-certificate.js'
 import type { ClientCertificateStatus } from './client-certificate.js'
 import { connectPinned } from './connect.js'
 import type { Connector, NewerPolicies } from './connect.js'
-import { holdWrites } from './gate.js'
+import { refusedSocket } from './refused-socket.js'
 import { watchResponses } from './responses.js'
 import { Sessions } from './sessions.js'
-import { perRequestTlsOptions, readPoolOptions, readTlsOptions } from './tls-options.js'
+import { findTlsOption, readPoolOptions, readTlsOptions } from './tls-options.js'
 import type { PoolOptions, TlsOptions } from './tls-options.js'
 import { findProxy } from './proxy.js'
 import type { Proxy, ProxyRule } from './proxy.js'
@@ -52,6 +55,8 @@ export class PinningAgent extends https.Agent {
   readonly #proxy: ProxyRule
   readonly #through = new Map<ProxyRule, https.Agent>()
   readonly #proofs = new WeakMap<object, Proof>()
+  /** The verified sockets of the other transports, and what judges each again. */
+  readonly #beside = new Map<TLSSocket, () => PinnedPeer>()
   /** No proof ends before this moment; a lower bound, so that the common case is one comparison. */
   #goodUntil = Infinity
   #lastPolicies: PolicySet | undefined
@@ -189,7 +194,34 @@ export class PinningAgent extends https.Agent {
       aborted++
       socket.destroy(error)
     }
+    for (const [socket, judgeAgain] of this.#beside) {
+      try {
+        judgeAgain()
+      } catch (error) {
+        aborted++
+        socket.destroy(error as Error)
+      }
+    }
     return aborted
+  }
+
+  /**
+   * For the other transports of the same pinning: its policies, trust and reports; sessions of their own. The verdict is made
+   * in the handshake, and does not wait for newer policies: http2 takes the socket over then.
+   */
+  connectorFor(onVerified: (socket: TLSSocket, peer: PinnedPeer) => void): Connector {
+    return {
+      ...this.#connector,
+      sessions: new Sessions(this.#connector.sessions.limit),
+      // undici ends a connection with an error also when it has been idle for long enough.
+      keepsSessions: true,
+      newer: undefined,
+      onVerified: (socket, peer, judgeAgain) => {
+        this.#beside.set(socket, judgeAgain)
+        socket.once('close', () => this.#beside.delete(socket))
+        onVerified(socket, peer)
+      }
+    }
   }
 
   override destroy(): void {
@@ -217,9 +249,7 @@ export class PinningAgent extends https.Agent {
   }
 
   #findUnpinned(host: string, port: number): HostUnpinnedError | undefined {
-    const policies = this.#connector.policies()
-    const unpinned = policies.find(host, port) === undefined && policies.unpinnedHosts === 'refuse' && policies.mode === 'enforce'
-    return unpinned ? new HostUnpinnedError(host, port, policies.nearestPatterns(host)) : undefined
+    return findUnpinned(this.#connector.policies(), host, port)
   }
 
   /** A host without pins may have some in a moment: then it waits before its name is looked up. An address has no such moment, nor a host behind a proxy. */
@@ -290,21 +320,6 @@ export const via: unique symbol = Symbol('axios-ssl-pinning.via')
 export const refusal: unique symbol = Symbol('axios-ssl-pinning.refusal')
 
 const nodeAgent = https.Agent.prototype as unknown as { addRequest(...args: unknown[]): void }
-
-/** A socket that was never connected and fails with an error once the request listens: queues and time-outs see an ordinary failed connection. */
-export function refusedSocket(error: Error): Socket {
-  const socket = new Socket()
-  holdWrites(socket)
-  setImmediate(() => socket.destroy(error))
-  return socket
-}
-
-function findTlsOption(options: object): string | undefined {
-  for (const name of Object.keys(options)) {
-    if (perRequestTlsOptions.has(name) && (options as Record<string, unknown>)[name] !== undefined) return name
-  }
-  return undefined
-}
 
 function refuseCopiedOptions(): Error {
   return new BypassError('agent.options', 'they were copied into an agent that checks no pins; right would be the pinning agent itself')

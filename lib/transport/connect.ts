@@ -28,6 +28,8 @@ export interface Target {
   /** The pool this connection will belong to; also the key of its session. */
   readonly pool: string
   readonly servername: string | undefined
+  /** The protocols to offer (ALPN), best first. Default none. */
+  readonly alpn?: string[] | undefined
   readonly socketPath: string | undefined
   readonly timeout: number | undefined
   readonly keepAlive: boolean | undefined
@@ -50,6 +52,8 @@ export interface Connector {
   readonly policies: () => PolicySet
   readonly trusts: Trusts
   readonly sessions: Sessions
+  /** Whether a session outlives a connection that has failed after its handshake. Default not, as in Node's own agent. */
+  readonly keepsSessions?: boolean
   readonly minDHSize: number | undefined
   readonly reporter: Reporter
   /**
@@ -123,7 +127,7 @@ export function connectPinned(target: Target, connector: Connector): TLSSocket {
       error = reason && explain(reason)
       settle()
       if (pending && !socket.destroyed) tell(undefined, pending)
-      if (error && (refusal !== undefined || socket.authorizationError !== undefined) && !socket.destroyed) tell(undefined, error)
+      if (error && (refusal !== undefined || isUntrusted(socket)) && !socket.destroyed) tell(undefined, error)
     } catch {
       // Whatever fails in explaining, the connection ends, and for its first reason.
     }
@@ -135,7 +139,7 @@ export function connectPinned(target: Target, connector: Connector): TLSSocket {
     if (peer && record && leaf && !socket.destroyed) connector.sessions.store(target.pool, { session, record, leaf, context, goodUntil: peer.goodUntil, evidenceUntil })
   })
   socket.once('close', (failed: boolean) => {
-    if (failed) connector.sessions.delete(target.pool)
+    if (failed && !(peer && connector.keepsSessions)) connector.sessions.delete(target.pool)
   })
   return socket
 
@@ -220,7 +224,7 @@ export function connectPinned(target: Target, connector: Connector): TLSSocket {
   /** OpenSSL, where it knew the pinned CAs only, says "unknown issuer" of a peer that another CA vouches for. */
   function explain(error: Error): Error {
     if (gate.holds && isHandshakeFailure(error)) return asWriteError(error)
-    const seen = trust.restricted && refusal === undefined && socket.authorizationError !== undefined ? readLeaf() : undefined
+    const seen = trust.restricted && refusal === undefined && isUntrusted(socket) ? readLeaf() : undefined
     if (seen === undefined) return error
     record = trusts.general.records.of(seen)
     return (refusal = findMismatch({ host, port, serverName: target.servername || host, ...policyNow(), record, leaf: seen, untrusted: undefined, anchors, restricted: false }, connector.now())) ?? error
@@ -252,7 +256,7 @@ export function connectPinned(target: Target, connector: Connector): TLSSocket {
   function settle(): void {
     if (settled) return
     settled = true
-    if (leaf === undefined && socket.authorizationError !== undefined) readLeaf()
+    if (leaf === undefined && isUntrusted(socket)) readLeaf()
     delete (socket as Partial<TLSSocket>).destroy
     const seen = leaf
     if (seen === undefined || seen === offered?.leaf) {
@@ -325,11 +329,17 @@ function connectionOptions(target: Target, connector: Connector, secureContext: 
     rejectUnauthorized,
     checkServerIdentity,
     socket: target.tunnel,
+    ALPNProtocols: target.alpn,
     // Own and undefined, so that no polluted prototype supplies them.
     pskCallback: undefined,
     enableTrace: undefined
   }
   return options
+}
+
+/** `null` before OpenSSL has judged, whatever Node's types say. */
+function isUntrusted({ authorizationError }: TLSSocket): boolean {
+  return (authorizationError ?? null) !== null
 }
 
 function untrustedError(socket: TLSSocket): Error {

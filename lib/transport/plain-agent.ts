@@ -5,12 +5,13 @@ import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { BypassError } from '../errors.js'
 import type { PinningError } from '../errors.js'
-import type { PolicySet } from '../policy/policy-set.js'
-import { refusal, refusedSocket, via } from './agent.js'
+import { findRefusal } from './admission.js'
+import { refusal, via } from './agent.js'
 import type { AgentSettings, NamedOptions } from './agent.js'
 import { findProxy } from './proxy.js'
 import type { Proxy, ProxyRule, ProxyServer } from './proxy.js'
 import { createProxyConnector } from './proxy-connector.js'
+import { refusedSocket } from './refused-socket.js'
 import { readPoolOptions } from './tls-options.js'
 import { basicAuth, connectToProxy } from './tunnel.js'
 import type { ProxyConnector } from './tunnel.js'
@@ -89,7 +90,7 @@ export class PlainAgent extends http.Agent {
 
   #findRefusal(options: RoutedOptions): PinningError | undefined {
     const { host, port } = target(options)
-    return plainRefusal(this.#settings.policies(), host, port)
+    return findRefusal('http:', this.#settings.policies(), host, port, Date.now())
   }
 }
 
@@ -112,15 +113,4 @@ function forward(req: ClientRequest, proxy: Proxy, host: string, port: number): 
   req.path = `http://${isIP(host) === 6 ? `[${host}]` : host}${port === 80 ? '' : `:${port}`}${req.path}`
   if (server.auth !== undefined) req.setHeader('proxy-authorization', basicAuth(server.auth))
   return undefined
-}
-
-function plainRefusal(policies: PolicySet, host: string, port: number): PinningError | undefined {
-  const refusal = policies.findRefusal(host, port, Date.now())
-  if (refusal) return refusal
-  const found = [port, 443, 80].map((each) => policies.find(host, each)).filter((policy) => policy !== undefined)
-  const pinned = found.some((policy) => policies.modeOf(policy) === 'enforce')
-  const unpinned = found.length === 0 && policies.mode === 'enforce' && policies.unpinnedHosts === 'refuse'
-  if (!pinned && !unpinned) return undefined
-  const why = pinned ? `${host} is pinned and is never spoken to in plain text` : `no pins are known for ${host}, and plain text has no peer to verify`
-  return new BypassError('http:', `${why}; right would be https:`)
 }

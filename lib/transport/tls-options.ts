@@ -106,6 +106,14 @@ export function createContext(options: SecureContextOptions): SecureContext {
   }
 }
 
+/** The first TLS option that a request brings along. */
+export function findTlsOption(options: object): string | undefined {
+  for (const name of Object.keys(options)) {
+    if (perRequestTlsOptions.has(name) && (options as Record<string, unknown>)[name] !== undefined) return name
+  }
+  return undefined
+}
+
 const contextOptions = [
   'ca', 'cert', 'key', 'pfx', 'passphrase', 'minVersion', 'maxVersion', 'ciphers', 'ecdhCurve', 'sigalgs', 'crl', 'dhparam', 'honorCipherOrder', 'secureOptions', 'sessionTimeout', 'allowPartialTrustChain', 'privateKeyEngine', 'privateKeyIdentifier', 'clientCertEngine'
 ] as const
@@ -126,7 +134,7 @@ const refusals: Record<string, string> = {
 }
 
 /** The TLS options a request may not bring along: the agent's own are set when it is made. Its `rejectUnauthorized` is overruled. */
-export const perRequestTlsOptions: ReadonlySet<string> = new Set([...contextOptions, ...Object.keys(refusals), 'minDHSize', 'clientCertificate', 'keyExchange'].filter((name) => name !== 'rejectUnauthorized'))
+const perRequestTlsOptions: ReadonlySet<string> = new Set([...contextOptions, ...Object.keys(refusals), 'minDHSize', 'clientCertificate', 'keyExchange'].filter((name) => name !== 'rejectUnauthorized'))
 
 // OpenSSL's names for ciphers that do not encrypt or take no certificate, and for what includes them; `!` and `-` take out.
 const withoutSecrecy = /^(?![!-]).*(?:NULL|COMPLEMENTOF)|^A(?:EC)?DH/i
