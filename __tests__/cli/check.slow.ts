@@ -79,6 +79,6 @@ test('500 local hosts in one process', async () => {
   // The heap after each round: the later half is no larger than the earlier one.
   const middle = (list: number[]): number => [...list].sort((a, b) => a - b)[Math.floor(list.length / 2)] as number
   expect(middle(heaps.slice(4)) - middle(heaps.slice(1, 4))).toBeLessThan(1_500_000)
-  expect(peak - before).toBeLessThan(150_000_000)
+  expect(peak - before).toBeLessThan(300_000_000)
   console.log(`500 hosts: ${rounds.map(({ ms }: { ms: number }) => Math.round(ms)).join(', ')} ms; at most ${most} at a time; heap after each round ${heaps.map((heap: number) => (heap / 1e6).toFixed(1)).join(', ')} MB; peak of the whole process ${(peak / 1e6).toFixed(0)} MB, ${(before / 1e6).toFixed(0)} MB before`)
 }, 260_000)
