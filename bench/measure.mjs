@@ -1,0 +1,68 @@
+// Side by side: every round runs every contestant once, in rotating order, and its ratios are taken within the round. So
+// what disturbs the machine for a second disturbs all of them; medians and the spread over the rounds are reported.
+
+/**
+ * @typedef {{ name: string, run: (count: number) => Promise<unknown>, close?: () => unknown }} Contestant
+ * @typedef {{ name: string, perSecond: number, cpuMicros: number, ratio: Spread, cpuRatio: Spread }} Score
+ * @typedef {{ median: number, low: number, high: number }} Spread low and high are the quartiles
+ */
+
+/**
+ * @param {Contestant[]} contestants the first is what the others are measured against
+ * @param {{ rounds: number, count: number, warm?: number }} options `count` operations each per round
+ * @returns {Promise<Score[]>}
+ */
+export async function sideBySide(contestants, { rounds, count, warm = Math.ceil(count / 4) }) {
+  for (const { run } of contestants) await run(warm)
+  /** @type {Array<Array<{ seconds: number, cpu: number }>>} */
+  const times = contestants.map(() => [])
+  for (let round = 0; round < rounds; round++) {
+    for (let i = 0; i < contestants.length; i++) {
+      const at = (i + round) % contestants.length
+      global.gc?.()
+      const cpu = process.cpuUsage()
+      const started = performance.now()
+      await /** @type {Contestant} */ (contestants[at]).run(count)
+      const seconds = (performance.now() - started) / 1000
+      const { user, system } = process.cpuUsage(cpu)
+      times[at]?.push({ seconds, cpu: (user + system) / count })
+    }
+  }
+  const scores = contestants.map(({ name }, at) => {
+    const own = times[at] ?? []
+    const base = times[0] ?? []
+    return {
+      name,
+      perSecond: count / spread(own.map(({ seconds }) => seconds)).median,
+      cpuMicros: spread(own.map(({ cpu }) => cpu)).median,
+      ratio: spread(own.map(({ seconds }, round) => (base[round]?.seconds ?? NaN) / seconds)),
+      cpuRatio: spread(own.map(({ cpu }, round) => cpu / (base[round]?.cpu ?? NaN)))
+    }
+  })
+  for (const { close } of contestants) await close?.()
+  return scores
+}
+
+/** @param {number[]} values */
+export function spread(values) {
+  const sorted = [...values].sort((a, b) => a - b)
+  const at = (/** @type {number} */ q) => {
+    const place = (sorted.length - 1) * q
+    const [below, above] = [sorted[Math.floor(place)] ?? NaN, sorted[Math.ceil(place)] ?? NaN]
+    return below + (above - below) * (place - Math.floor(place))
+  }
+  return { median: at(0.5), low: at(0.25), high: at(0.75) }
+}
+
+/**
+ * @param {number} count
+ * @param {number} concurrency
+ * @param {() => Promise<unknown>} operation
+ */
+export async function repeat(count, concurrency, operation) {
+  let left = count
+  const worker = async () => {
+    while (left-- > 0) await operation()
+  }
+  await Promise.all(Array.from({ length: concurrency }, worker))
+}

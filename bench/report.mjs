@@ -1,0 +1,60 @@
+// The table in docs/performance.md, between its markers, and the plot beside it.
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+
+/**
+ * @typedef {import('./measure.mjs').Score} Score
+ * @typedef {{ machine: Record<string, unknown>, results: Array<{ name: string, unit: string, scores: Score[] }>, figures: Record<string, any> }} Run
+ */
+
+/** @param {Run} run */
+export function writeReport({ machine, results, figures }) {
+  const docs = (/** @type {string} */ name) => fileURLToPath(new URL(`../docs/${name}`, import.meta.url))
+  writeFileSync(docs('performance.svg'), plot(results))
+  const page = existsSync(docs('performance.md')) ? readFileSync(docs('performance.md'), 'utf8') : `${begin}\n${end}\n`
+  const table = [
+    begin,
+    `Node ${machine['node']}, OpenSSL ${machine['openssl']}, axios ${machine['axios']}, ${machine['cores']} cores of ${machine['cpu']}, Linux ${machine['kernel']}, ${machine['date']}; ${machine['rounds']} interleaved rounds. Ratios are to the first line of each set in the same round: median (quartiles).`,
+    '',
+    '| set | | per second | × speed | × CPU of the client |',
+    '|---|---|---:|---:|---:|',
+    ...results.flatMap(({ name, scores }) => scores.map((score, i) => `| ${i === 0 ? name : ''} | ${score.name} | ${score.perSecond.toFixed(score.perSecond < 100 ? 1 : 0)} | ${i === 0 ? '1' : show(score.ratio)} | ${i === 0 ? '1' : show(score.cpuRatio)} |`)),
+    '',
+    ...(figures['lookups'] ? ['| hosts | look-up | built in | heap per host |', '|---:|---:|---:|---:|', ...figures['lookups'].map((/** @type {any} */ { hosts, lookupNanos, buildMs, bytesPerHost }) => `| ${hosts} | ${lookupNanos} ns | ${buildMs} ms | ${bytesPerHost} B |`), ''] : []),
+    ...(figures['bytesPerIdleConnection'] ? [`Memory per idle connection: ${Object.entries(figures['bytesPerIdleConnection']).map(([name, bytes]) => `${name} ${bytes} B`).join(', ')}.`] : []),
+    ...(figures['coldStartMsOverAxios'] ? [`Cold start, \`import 'axios-ssl-pinning'\` over \`import 'axios'\`: ${show(figures['coldStartMsOverAxios'], 1)} ms.`] : []),
+    end
+  ].join('\n')
+  writeFileSync(docs('performance.md'), page.replace(new RegExp(`${begin}[^]*${end}`), () => table))
+}
+
+const begin = '<!-- measured -->'
+const end = '<!-- /measured -->'
+
+/** @param {import('./measure.mjs').Spread} spread */
+function show({ median, low, high }, digits = 2) {
+  return `${median.toFixed(digits)} (${low.toFixed(digits)}–${high.toFixed(digits)})`
+}
+
+/** Each set a group of bars: the ratio to axios without pins, with its quartiles. @param {Run['results']} results */
+function plot(results) {
+  const [left, row, width] = [330, 18, 900]
+  const shown = results.map(({ name, scores }) => ({ name, scores: scores.slice(1) }))
+  const most = 3
+  const x = (/** @type {number} */ ratio) => left + (Math.min(ratio, most) / most) * (width - left - 60)
+  let y = 40
+  const parts = []
+  for (const { name, scores } of shown) {
+    parts.push(`<text x="10" y="${y + 13}" font-weight="bold">${name}</text>`)
+    y += row
+    for (const { name: who, ratio } of scores) {
+      const fill = who.startsWith('pinned') ? '#2563eb' : who.startsWith('refused') ? '#b45309' : '#94a3b8'
+      parts.push(`<text x="${left - 8}" y="${y + 12}" text-anchor="end">${who}</text><rect x="${left}" y="${y + 2}" width="${(x(ratio.median) - left).toFixed(1)}" height="${row - 5}" fill="${fill}"/>`)
+      parts.push(`<line x1="${x(ratio.low).toFixed(1)}" x2="${x(ratio.high).toFixed(1)}" y1="${y + 8}" y2="${y + 8}" stroke="#0f172a" stroke-width="2"/><text x="${(x(Math.max(ratio.high, ratio.median)) + 6).toFixed(1)}" y="${y + 12}">${ratio.median.toFixed(2)}</text>`)
+      y += row
+    }
+    y += 8
+  }
+  const one = x(1)
+  return `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${y + 10}" font-family="sans-serif" font-size="12"><rect width="100%" height="100%" fill="#fff"/><text x="10" y="20" font-size="14">Speed as a ratio to axios without pins in the same run (1 = as fast; more is faster); line: quartiles</text><line x1="${one}" x2="${one}" y1="30" y2="${y}" stroke="#dc2626" stroke-dasharray="4 3"/>${parts.join('')}</svg>\n`
+}
