@@ -50,9 +50,19 @@ export async function fuzzPinSets(runs: number): Promise<void> {
     if (how === 'insert') return text.slice(0, place) + junk + text.slice(place)
     if (how === 'replace') return text.slice(0, place) + junk + text.slice(place + junk.length)
     return how === 'cut' ? text.slice(0, place) : text + text
-  }).filter((text) => ![good, compact(forged), JSON.stringify(forged)].includes(text.trim()))
+  }).filter((text) => ![good, compact(forged), JSON.stringify(forged)].includes(text.trim()) && !isSpelling(text, [good, JSON.stringify(forged)]))
   const structured = fc.tuple(fc.jsonValue(), fc.jsonValue(), fc.jsonValue()).map(([header, body, rest]) => compact(forge(JSON.stringify(header), JSON.stringify(body), () => Buffer.from(JSON.stringify(rest)).toString('base64url'))))
   // Signed by a trusted key, and junk all the same: whatever is behind the signature must stand it too.
   const signed = fc.oneof(fc.jsonValue(), fc.record({ version: fc.oneof(fc.integer({ max: 6 }), fc.double()), issued: fc.oneof(fc.constant(payload.issued), fc.string()), expires: fc.oneof(fc.constant(payload.expires), fc.string()), audience: fc.constant('test'), pins: fc.dictionary(fc.string(), fc.jsonValue()) })).map((body) => signedBy(alice, JSON.stringify(body)))
   await fc.assert(fc.asyncProperty(fc.oneof(fc.string({ unit: 'binary', maxLength: 200 }), fc.json(), mutated, structured, signed), attempt), { numRuns: runs })
+}
+
+/** White space between the members of a JSON object changes nothing. */
+function isSpelling(text: string, sets: string[]): boolean {
+  try {
+    const bare = JSON.stringify(JSON.parse(text))
+    return sets.some((each) => JSON.stringify(JSON.parse(each)) === bare)
+  } catch {
+    return false
+  }
 }

@@ -281,6 +281,15 @@ test('the published schema is the one in use', () => {
 })
 
 // 100,000 inputs in manifest.slow.ts.
+test('a signature has one spelling', async () => {
+  const forged = forge({ alg: 'EdDSA', kid: alice.id, typ: pinSetType }, JSON.stringify(payload), by(alice))
+  const { signature } = forged
+  expect((await verify(compact(forged))).version).toBe(8)
+  for (const other of [`\t${signature}`, `${signature.slice(0, 9)} ${signature.slice(9)}`, `${signature}=`, `${signature}==`, `!${signature}`]) {
+    expect((await refusal(compact({ ...forged, signature: other }))).reason).toBe('signature')
+  }
+})
+
 test('no input crashes the verification, and none is accepted that was not signed', async () => {
   await fuzzPinSets(300)
 })
