@@ -20,6 +20,7 @@ export default {
     '^.+\\.c?ts$': ['ts-jest', { tsconfig: { module: 'commonjs', moduleResolution: 'bundler', target: 'es2022', esModuleInterop: true, isolatedModules: true, rootDir: '.', types: ['node', 'jest'], skipLibCheck: true } }],
   },
   testTimeout: 30_000,
+  maxWorkers: 2,
   // A failed test may leave its server behind; the run must end all the same.
   forceExit: true,
 }

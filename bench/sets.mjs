@@ -15,7 +15,7 @@ const short = process.argv.includes('--short')
 const only = process.argv[process.argv.indexOf('--only') + 1]
 const wanted = (/** @type {string} */ name) => !process.argv.includes('--only') || name.includes(only ?? '')
 const rounds = Number(process.env["BENCH_ROUNDS"] ?? (short ? 7 : 11))
-const scale = short ? 0.25 : 1
+const scale = Number(process.env["BENCH_SCALE"] ?? (short ? 0.25 : 1))
 
 /** @typedef {import('./measure.mjs').Score} Score */
 /** @type {Array<{ name: string, unit: string, scores: Score[] }>} */

@@ -170,6 +170,32 @@ test('each hop of a redirect is judged by the policy of its own host', async () 
   expect(impostor.decryptedBytes).toBe(before)
 })
 
+test('a beforeRedirect that changes the protocols in place leaks neither on that hop nor on a later request', async () => {
+  const before = impostor.decryptedBytes
+  const beforeRedirect = (options: Record<string, unknown>): void => {
+    const protocols = options['nativeProtocols'] as Record<string, unknown>
+    protocols['https:'] = { request: leaky.request }
+    if (protocols['http:']) (protocols['http:'] as Record<string, unknown>)['request'] = leaky.request
+  }
+  expect(await codeOf(() => pinned().post(`${redirector.url}/${encodeURIComponent(impostor.url)}`, 'secret', { beforeRedirect }))).toBe('ERR_PIN_MISMATCH')
+  expect(await codeOf(() => pinned().post(impostor.url, 'secret'))).toBe('ERR_PIN_MISMATCH')
+  expect(impostor.decryptedBytes).toBe(before)
+})
+
+test('a config that a lax pinning has sealed is sealed anew by a strict one', async () => {
+  const before = impostor.decryptedBytes
+  const lax = pinned({}, { mode: 'report-only' })
+  const strict = pinned()
+  let sent: InternalAxiosRequestConfig | undefined
+  lax.interceptors.request.use((config) => (sent = config))
+  expect((await lax.get(impostor.url)).status).toBe(200)
+  strict.interceptors.request.use(() => sent as InternalAxiosRequestConfig)
+  const between = impostor.decryptedBytes
+  expect(between).toBeGreaterThan(before)
+  expect(await codeOf(() => strict.post(impostor.url, 'secret'))).toBe('ERR_PIN_MISMATCH')
+  expect(impostor.decryptedBytes).toBe(between)
+})
+
 test('no credential reaches a refused hop', async () => {
   const [bytes, received] = [impostor.decryptedBytes, plain.receivedBytes]
   const pins = { localhost: [genuineLeaf.fingerprint, genuineLeaf.pin] }

@@ -255,3 +255,15 @@ test('no header, cookie, URL query, body or key of a request reaches the log or 
   expect(lines.length).toBeGreaterThanOrEqual(4)
   expect(lines.join('\n')).not.toContain('c4n4ry')
 })
+
+test("mode 'off' keeps the options tls, agent and proxy, and lets what would leave the agent go in silence", async () => {
+  const spy = jest.spyOn(process, 'emitWarning').mockImplementation()
+  const api = axios.create()
+  const pinning = pinAxios(api, { allowedSHAFingerprints: pins, tls, mode: 'off' })
+  pinnings.push(pinning)
+  expect((await api.get(impostor.url)).status).toBe(200)
+  expect(Object.keys(pinning.agent.freeSockets)).toHaveLength(1)
+  expect((await api.get(impostor.url, { httpsAgent: new https.Agent({ ca: root.pem }) })).status).toBe(200)
+  expect(spy.mock.calls.map(([text]) => String(text)).filter((text) => text.includes('let pass'))).toEqual([])
+  spy.mockRestore()
+})

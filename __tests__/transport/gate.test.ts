@@ -9,7 +9,7 @@ import type { HostPolicy, PinningOptions } from '../../lib/index.js'
 import { PolicySet } from '../../lib/policy/policy-set.js'
 import { Reporter } from '../../lib/report/reporter.js'
 import { PinningAgent } from '../../lib/transport/agent.js'
-import { holdWrites } from '../../lib/transport/gate.js'
+import { holdBytes } from '../../lib/transport/gate.js'
 import { runChild } from '../support/child.js'
 import { block, send, until, wait } from '../support/clients.js'
 import type { SendOptions } from '../support/clients.js'
@@ -300,7 +300,7 @@ describe('without a verdict nothing leaves, though the handshake has long been d
         const ended: string[] = []
         server.server.on('secureConnection', (socket: TLSSocket) => socket.on('end', () => ended.push('ended')))
         const socket = connect({ port: server.port, ca: pinnedRoot.pem, servername: 'localhost' }).on('error', () => undefined)
-        const gate = holdWrites(socket)
+        const gate = holdBytes(socket)
         if (when === 'before') write(socket)
         await new Promise((resolve) => socket.once('secureConnect', resolve))
         if (when === 'after') write(socket)

@@ -29,13 +29,13 @@ type Transform = (this: Config, data: unknown) => unknown
 export function sealLater(config: Config, core: PinningCore): void {
   const transforms = asArray(config['transformRequest'])
   const earlier = transforms.map((each) => seals.get(each)).filter((seal) => seal !== undefined)
-  if (earlier.length === 1 && earlier[0]?.config === config && seals.has(transforms.at(-1) as Transform)) return
+  if (earlier.length === 1 && earlier[0]?.config === config && earlier[0].core === core && seals.has(transforms.at(-1) as Transform)) return
   const memory: Memory = { ...earlier[0]?.memory }
   const seal: Transform = function (data) {
     sealNow(this, core, memory)
     return data
   }
-  seals.set(seal, { config, memory })
+  seals.set(seal, { config, memory, core })
   // Frozen: a transform that runs before the seal cannot take it out.
   config['transformRequest'] = Object.freeze([...transforms.filter((each) => !seals.has(each)), seal])
 }
@@ -43,10 +43,9 @@ export function sealLater(config: Config, core: PinningCore): void {
 /** Fields that decide which connection a request takes. */
 const sealedFields = ['adapter', 'httpAgent', 'httpsAgent', 'proxy', 'transport', 'socketPath', 'httpVersion', 'http2Options', 'beforeRedirect', 'env', 'fetchOptions'] as const
 
-const seals = new WeakMap<Transform, { config: Config; memory: Memory }>()
+const seals = new WeakMap<Transform, { config: Config; memory: Memory; core: PinningCore }>()
 
 function sealNow(config: Config, core: PinningCore, memory: Memory): void {
-  if (!core.policies.modes.has('enforce') && !core.policies.modes.has('report-only')) return
   const given = readGiven(config, memory)
   const adapter = chosenAdapter(given.adapter)
   const allowed = adapter === 'http' || adapter === 'fetch' ? undefined : askForAdapter(adapter, config, core)
@@ -56,7 +55,7 @@ function sealNow(config: Config, core: PinningCore, memory: Memory): void {
   const bypass = allowed instanceof BypassError ? allowed : (findBypass(given, adapter, http2, core) ?? (route instanceof Error ? route : undefined))
   // Let go only where nothing at all is enforced: past the agent, a redirect could lead anywhere.
   if (bypass && !core.policies.modes.has('enforce')) {
-    core.reporter.warnOnce(`axios-ssl-pinning: ${bypass.message} (let pass, report-only)`)
+    if (core.policies.modes.has('report-only')) core.reporter.warnOnce(`axios-ssl-pinning: ${bypass.message} (let pass, report-only)`)
     return
   }
   // A refusal is not thrown but given to axios as an agent that fails: so it becomes an AxiosError of the user's own copy
@@ -140,7 +139,9 @@ function resolveUrl(config: Config): URL | undefined {
 /** The user's `beforeRedirect`, after which the request's agents and transports are put back. */
 function keepAgents(agents: { http: unknown; https: unknown }, beforeRedirect: unknown): (options: Config, ...rest: unknown[]) => void {
   return (options, ...rest) => {
-    const { nativeProtocols } = options
+    // The originals are follow-redirects' own, shared by every request: the hook is shown a copy.
+    const nativeProtocols = options['nativeProtocols'] as object
+    options['nativeProtocols'] = Object.fromEntries(Object.entries(nativeProtocols ?? {}).map(([name, protocol]) => [name, { ...(protocol as object) }]))
     if (typeof beforeRedirect === 'function') (beforeRedirect as (...args: unknown[]) => void)(options, ...rest)
     Object.assign(options, { agents: { ...agents }, nativeProtocols })
     for (const name of ['agent', 'createConnection', 'socketPath']) delete options[name]

@@ -207,7 +207,7 @@ export class PinningAgent extends https.Agent {
 
   /**
    * For the other transports of the same pinning: its policies, trust and reports; sessions of their own. The verdict is made
-   * in the handshake, and does not wait for newer policies: http2 takes the socket over then.
+   * in the handshake, and does not wait for newer policies, since http2 takes the socket over then; whoever opens one asks `awaited` first.
    */
   connectorFor(onVerified: (socket: TLSSocket, peer: PinnedPeer) => void): Connector {
     return {
@@ -216,6 +216,7 @@ export class PinningAgent extends https.Agent {
       // undici ends a connection with an error also when it has been idle for long enough.
       keepsSessions: true,
       newer: undefined,
+      awaited: () => this.#connector.newer?.first(),
       onVerified: (socket, peer, judgeAgain) => {
         this.#beside.set(socket, judgeAgain)
         socket.once('close', () => this.#beside.delete(socket))

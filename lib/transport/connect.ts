@@ -15,7 +15,7 @@ import { checkName } from '../verify/name.js'
 import type { PeerRecord } from '../verify/records.js'
 import { findMismatch, verifyPeer } from '../verify/verify.js'
 import type { PinnedPeer } from '../verify/verify.js'
-import { holdWrites } from './gate.js'
+import { holdBytes } from './gate.js'
 import { keyExchangeOf } from './key-exchange.js'
 import { peerCertificate } from './peer-certificate.js'
 import type { Sessions } from './sessions.js'
@@ -65,6 +65,8 @@ export interface Connector {
   readonly maxAgeMs?: (host: string, port: number) => number
   /** Where the policies change while the program runs. */
   readonly newer?: NewerPolicies | undefined
+  /** For transports whose verdict cannot wait: the first policies, while they are on their way. */
+  readonly awaited?: () => Promise<unknown> | undefined
   /** Why a host that no policy covers is refused without a connection. */
   readonly findUnpinned?: (host: string, port: number) => Error | undefined
   /** Milliseconds since the epoch. */
@@ -114,7 +116,7 @@ export function connectPinned(target: Target, connector: Connector): TLSSocket {
   let evidenceUntil = Infinity
 
   const socket = connect(connectionOptions(target, connector, context, offered?.session, !pinOnly, onServerIdentity, newer && connector.findUnpinned?.(host, port) ? lookupOnceAllowed : target.lookup))
-  const gate = holdWrites(socket)
+  const gate = holdBytes(socket)
   // tls makes the legacy object of the whole chain only to hand it to checkServerIdentity, which here reads the X509
   // object instead: cheaper, and it cannot crash on a junk certificate (Node 24 and 26; see peer-certificate.ts).
   socket.getPeerCertificate = () => ({}) as never
@@ -241,6 +243,7 @@ export function connectPinned(target: Target, connector: Connector): TLSSocket {
     void (newer?.first() ?? Promise.resolve())
       .then(() => (connector.findUnpinned?.(host, port) ? newer?.beforeRefusal() : undefined))
       .then(proceed)
+      .catch((error: unknown) => socket.destroy(asError(error)))
   }
 
   function policyNow(): { policies: PolicySet; policy: Policy | undefined } {

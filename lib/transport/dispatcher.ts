@@ -67,6 +67,9 @@ function defineDispatcher(undici: Undici) {
       this.#connector = agent.connectorFor((socket, peer) => this.#proofs.set(socket, peer))
       this.#options = agent.options as PoolOptions
       this.#limit = Number.isFinite(agent.maxSockets) ? agent.maxSockets : null
+      // What `compose()` makes of this calls them on itself.
+      this.close = this.close.bind(this)
+      this.destroy = this.destroy.bind(this)
     }
 
     override dispatch(options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): boolean {
@@ -131,7 +134,13 @@ function defineDispatcher(undici: Undici) {
       return agent
     }
 
-    #connect({ hostname, protocol, port, servername, localAddress }: buildConnector.Options, callback: buildConnector.Callback): Socket {
+    #connect(wanted: buildConnector.Options, callback: buildConnector.Callback): void {
+      const first = this.#connector.awaited?.()
+      if (first) void first.then(() => this.#connectNow(wanted, callback)).catch((error: unknown) => callback(asNodeError(error as Error), null))
+      else this.#connectNow(wanted, callback)
+    }
+
+    #connectNow({ hostname, protocol, port, servername, localAddress }: buildConnector.Options, callback: buildConnector.Callback): void {
       const { lookup, family, hints, localPort, autoSelectFamily, autoSelectFamilyAttemptTimeout, ...pool } = this.#options
       const socket = openSocket({
         // As undici's own connector has it.
@@ -158,7 +167,6 @@ function defineDispatcher(undici: Undici) {
       })
       socket.on('error', (error) => answer(asNodeError(error), null))
       socket.once('close', () => answer(new undici.errors.SocketError('closed before its peer was verified'), null))
-      return socket
     }
 
     /**

@@ -1,7 +1,7 @@
 import type { Duplex } from 'node:stream'
 import type { PinnedPeer } from '../verify/verify.js'
 
-/** Holds back everything written to a socket until a verified peer is shown. */
+/** Holds back everything written to a socket, and everything read from it, until a verified peer is shown. */
 export interface Gate {
   /** Whether a write waits. */
   readonly holds: boolean
@@ -13,10 +13,14 @@ export interface Gate {
  * Shuts the gate. A stream has at most one write under way, so at most one is held; the rest waits in the stream's own
  * buffer, with its usual back-pressure. The methods are replaced on the instance and removed again when it opens.
  *
+ * What the peer sends meanwhile is not read from the stream: an answer that comes before the verdict is nobody's answer. One
+ * chunk is kept, and Node is told to read no further.
+ *
  * Unlike `cork()`, which `OutgoingMessage.end()` undoes, nothing but `open` ends this. A socket that closes first fails
  * the held write as Node's own sockets do when they close before they are connected.
  */
-export function holdWrites(socket: Duplex): Gate {
+export function holdBytes(socket: Duplex): Gate {
+  const early: Array<Parameters<Duplex['push']>> = []
   let release: (() => void) | undefined
   const hold = (run: () => void, callback: Callback): void => {
     const fail = (): void => callback(closedBefore())
@@ -33,6 +37,13 @@ export function holdWrites(socket: Duplex): Gate {
   own._write = (chunk, encoding, callback) => hold(() => _write.call(socket, chunk, encoding, callback), callback)
   own._writev = (chunks, callback) => hold(() => _writev.call(socket, chunks, callback), callback)
   own._final = (callback) => hold(() => _final.call(socket, callback), callback)
+  const { push } = socket
+  socket.push = (...args) => {
+    // The mere end of a connection says nothing that would have to wait.
+    if (args[0] === null && early.length === 0) return push.apply(socket, args)
+    early.push(args)
+    return false
+  }
 
   return {
     get holds() {
@@ -40,6 +51,8 @@ export function holdWrites(socket: Duplex): Gate {
     },
     open: () => {
       for (const name of ['_write', '_writev', '_final'] as const) delete (own as Partial<Writes>)[name]
+      delete (socket as Partial<Duplex>).push
+      for (const args of early.splice(0)) socket.push(...args)
       release?.()
       release = undefined
     }

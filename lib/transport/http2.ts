@@ -1,12 +1,13 @@
 import { EventEmitter } from 'node:events'
 import type { ClientHttp2Session, ClientSessionOptions, SecureClientSessionOptions } from 'node:http2'
 import type { Socket } from 'node:net'
-import { findPinningError } from '../errors.js'
+import { BypassError, findPinningError } from '../errors.js'
 import type { PolicySet } from '../policy/policy-set.js'
 import type { PinnedPeer } from '../verify/verify.js'
 import type { PinningAgent } from './agent.js'
 import type { Connector } from './connect.js'
 import { openSocket } from './open-socket.js'
+import { refusedSocket } from './refused-socket.js'
 import type { PoolOptions } from './tls-options.js'
 
 /** What `http2.connect` takes as its option `createConnection`. */
@@ -61,6 +62,7 @@ export class PinningHttp2 {
     const { servername, ...pool } = this.#defaults
     const options = { __proto__: null, ...pool, ...given } as PoolOptions & { servername?: string }
     const { lookup, family, hints, localAddress, localPort, autoSelectFamily, autoSelectFamilyAttemptTimeout, noDelay } = options
+    if (this.#connector.awaited?.()) return refusedSocket(new BypassError('httpVersion', 'the first pin set is awaited, which HTTP/2 cannot do; right would be HTTP/1.1 until then'))
     const socket = openSocket({
       lookup, family, hints, localAddress, localPort, autoSelectFamily, autoSelectFamilyAttemptTimeout, noDelay,
       protocol,

@@ -72,17 +72,25 @@ export class PlainAgent extends http.Agent {
   }
 
   #add(rule: ProxyRule, own: http.Agent | undefined, req: ClientRequest, options: RoutedOptions, legacy: unknown[]): void {
-    const first = this.#settings.newer?.first()
-    if (first) return void first.then(() => this.#add(rule, own, req, options, legacy))
     const { host, port } = target(options)
-    let error: PinningError | undefined = this.#findRefusal(options)
     let proxy: Proxy | undefined
+    let error: PinningError | undefined
+    // At once, since a request may be written down before newer policies are there.
     try {
       proxy = findProxy(rule, 'http:', host, port)
-      if (!error && proxy) error = forward(req, proxy, host, port)
+      error = proxy && forward(req, proxy, host, port)
     } catch (thrown) {
-      error ??= thrown as PinningError
+      error = thrown as PinningError
     }
+    const first = this.#settings.newer?.first()
+    if (!first) return this.#hand(proxy, error, own, req, options, legacy)
+    const fail = (thrown: unknown): void => this.#hand(undefined, thrown as PinningError, undefined, req, { host, port } as RoutedOptions, legacy)
+    void first.then(() => this.#hand(proxy, error, own, req, options, legacy)).catch(fail)
+  }
+
+  #hand(proxy: Proxy | undefined, problem: PinningError | undefined, own: http.Agent | undefined, req: ClientRequest, options: RoutedOptions, legacy: unknown[]): void {
+    const { host, port } = target(options)
+    const error = this.#findRefusal(options) ?? problem
     if (own && !error && !proxy) return void (own as unknown as { addRequest(...args: unknown[]): void }).addRequest(req, options, ...legacy)
     const route = proxy?.server ? { host: proxy.server.host, port: proxy.server.port, [via]: proxy, [origin]: { host, port } } : {}
     nodePlainAgent.addRequest.call(this, req, { ...options, ...route, [refusal]: error }, ...legacy)

@@ -1,10 +1,10 @@
 import { Socket } from 'node:net'
-import { holdWrites } from './gate.js'
+import { holdBytes } from './gate.js'
 
 /** A socket that was never connected and fails with an error once the request listens: queues and time-outs see an ordinary failed connection. */
 export function refusedSocket(error: Error): Socket {
   const socket = new Socket()
-  holdWrites(socket)
+  holdBytes(socket)
   setImmediate(() => socket.destroy(error))
   return socket
 }
