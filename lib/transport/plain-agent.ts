@@ -84,7 +84,7 @@ export class PlainAgent extends http.Agent {
     }
     const first = this.#settings.newer?.first()
     if (!first) return this.#hand(proxy, error, own, req, options, legacy)
-    const fail = (thrown: unknown): void => this.#hand(undefined, thrown as PinningError, undefined, req, { host, port } as RoutedOptions, legacy)
+    const fail = (thrown: unknown): void => this.#hand(undefined, thrown as PinningError, undefined, req, { host, port }, legacy)
     void first.then(() => this.#hand(proxy, error, own, req, options, legacy)).catch(fail)
   }
 
