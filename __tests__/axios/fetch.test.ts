@@ -5,7 +5,7 @@ import { ReadableStream } from 'node:stream/web'
 import { Agent, MockAgent } from 'undici'
 import { createPinningDispatcher, findPinningError, pinAxios } from '../../lib/index.js'
 import type { PinReport, Pinning, PinningOptions } from '../../lib/index.js'
-import { until, wait } from '../support/clients.js'
+import { failure, until, wait } from '../support/clients.js'
 import { createAuthority } from '../support/pki.js'
 import { startPlainServer, startServer, startStalledServer } from '../support/servers.js'
 import type { PlainServer, TestServer } from '../support/servers.js'
@@ -49,13 +49,6 @@ function pinned(options: PinningOptions = {}, defaults: AxiosRequestConfig = via
   const pinning = pinAxios(api, { allowedSHAFingerprints: pins, tls: { ca }, ...options })
   pinnings.push(pinning)
   return { api, pinning }
-}
-
-async function failure(request: Promise<unknown>): Promise<AxiosError> {
-  return await request.then(
-    () => { throw new Error('the request was answered') },
-    (error: AxiosError) => error
-  )
 }
 
 const hop = (target: string): string => `${redirector.url}/${encodeURIComponent(target)}`

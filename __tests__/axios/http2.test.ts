@@ -4,7 +4,7 @@ import { PassThrough, Readable } from 'node:stream'
 import { connect } from 'node:tls'
 import { findPinningError, pinAxios } from '../../lib/index.js'
 import type { PinReport, Pinning, PinningOptions } from '../../lib/index.js'
-import { until, wait } from '../support/clients.js'
+import { failure, until, wait } from '../support/clients.js'
 import { startHttp2Server } from '../support/http2-server.js'
 import type { Http2TestServer } from '../support/http2-server.js'
 import { createAuthority } from '../support/pki.js'
@@ -52,13 +52,6 @@ function pinned(options: PinningOptions = {}, defaults: AxiosRequestConfig = {})
   const pinning = pinAxios(api, { allowedSHAFingerprints: pins, tls: { ca }, ...options })
   pinnings.push(pinning)
   return { api, pinning }
-}
-
-async function failure(request: Promise<unknown>): Promise<AxiosError> {
-  return await request.then(
-    () => { throw new Error('the request was answered') },
-    (error: AxiosError) => error
-  )
 }
 
 test(`an axios with HTTP/2 pins it, one without refuses it: ${axios.VERSION}`, async () => {

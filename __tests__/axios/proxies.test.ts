@@ -294,8 +294,12 @@ describe('a proxy over TLS', () => {
       shown.push(Object.keys((socket as unknown as import('node:tls').TLSSocket).getPeerCertificate() ?? {}).length > 0)
       socket.end('HTTP/1.1 502 Bad Gateway\r\n\r\n')
     }, proxyLeaf)
-    await failure(pinned({ proxy: via.url.replace('127.0.0.1', 'localhost'), proxyTls, tls: { ca: root.pem, cert: client.pem, key: client.keyPem } }).api.get(genuine.url))
-    expect(shown).toEqual([false])
+    const identity = { cert: client.pem, key: client.keyPem }
+    const through = { proxy: via.url.replace('127.0.0.1', 'localhost') }
+    await failure(pinned({ ...through, proxyTls, tls: { ca: root.pem, ...identity } }).api.get(genuine.url))
+    // It asks every client for one, and sees the one that is meant for it.
+    await failure(pinned({ ...through, proxyTls: { ...proxyTls, ...identity } }).api.get(genuine.url))
+    expect(shown).toEqual([false, true])
   })
 })
 

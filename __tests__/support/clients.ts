@@ -1,3 +1,4 @@
+import type { AxiosError } from 'axios'
 import * as https from 'node:https'
 import type { Socket } from 'node:net'
 import type { ClientRequest, IncomingMessage } from 'node:http'
@@ -43,6 +44,14 @@ export async function send(agent: https.Agent, port: number, { body, onRequest, 
     onRequest?.(request)
     request.end(body)
   })
+}
+
+/** What a request through axios rejects with; an answer is an error of the test. */
+export async function failure(request: Promise<unknown>): Promise<AxiosError> {
+  return await request.then(
+    () => { throw new Error('the request was answered') },
+    (error: AxiosError) => error
+  )
 }
 
 export function describeError(error: Error & { code?: string }): { code: string, message: string } {

@@ -72,7 +72,7 @@ export async function startRawProxy(answer: string | Buffer | ((socket: Socket) 
     socket.once('data', () => (typeof answer === 'function' ? answer(socket) : socket.write(answer)))
     socket.on('data', (chunk: Buffer) => received.push(chunk))
   }
-  const server = certificate ? createTlsServer(credentials(certificate), onSocket) : createTcpServer(onSocket)
+  const server = certificate ? createTlsServer({ ...credentials(certificate), requestCert: true, rejectUnauthorized: false }, onSocket) : createTcpServer(onSocket)
   return listen(server as unknown as Server, { url: certificate ? 'https' : 'http', asked: [], tunnelled: () => 0, received: () => Buffer.concat(received) })
 }
 
