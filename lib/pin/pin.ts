@@ -151,3 +151,12 @@ export function describeType(value: unknown): string {
   if (Array.isArray(value)) return 'an array'
   return /^[aeiou]/.test(typeof value) && value !== undefined ? `an ${typeof value}` : value === undefined ? 'undefined' : `a ${typeof value}`
 }
+
+/** The text of whatever was thrown. */
+export function describeError(error: unknown): string {
+  try {
+    return String(error)
+  } catch {
+    return 'an error that has no text'
+  }
+}

@@ -1,5 +1,5 @@
 import { PolicyInvalidError } from '../errors.js'
-import { describeType, quoteInput } from '../pin/pin.js'
+import { describeError, describeType, quoteInput } from '../pin/pin.js'
 import { readBoolean, readChoice } from './options.js'
 import { modes } from './policy.js'
 import type { PinningMode } from './policy.js'
@@ -60,7 +60,7 @@ export class ModeRule {
       if (mode !== this.#last.mode) this.#last = this.#decide(mode)
     } catch (error) {
       this.#last = { mode: 'enforce', source: 'function' }
-      this.#onFailure(`the mode function failed, so the mode is 'enforce': ${describe(error)}`)
+      this.#onFailure(`the mode function failed, so the mode is 'enforce': ${describeError(error)}`)
     } finally {
       this.#asking = false
     }
@@ -100,12 +100,4 @@ function readAnswer(answer: unknown): PinningMode {
 /** `modes` begins with the strictest. */
 function strictness(mode: PinningMode): number {
   return -modes.indexOf(mode)
-}
-
-function describe(error: unknown): string {
-  try {
-    return String(error)
-  } catch {
-    return 'an error that has no text'
-  }
 }

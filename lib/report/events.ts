@@ -1,6 +1,7 @@
 import { channel } from 'node:diagnostics_channel'
 import type { Channel } from 'node:diagnostics_channel'
 import type { Diagnosis } from '../errors.js'
+import { describeError } from '../pin/pin.js'
 import { resultOf } from '../verify/verify.js'
 import type { PinResult } from '../verify/verify.js'
 import type { ExpiryReport } from './expiry.js'
@@ -112,15 +113,6 @@ export class EventStream {
     }
     // Node itself turns what a subscriber throws into an uncaught exception on a later tick.
     if (channels[kind].hasSubscribers) channels[kind].publish(event instanceof ConnectionEvent ? event.report : event)
-  }
-}
-
-/** The text of whatever was thrown. */
-export function describeError(error: unknown): string {
-  try {
-    return String(error)
-  } catch {
-    return 'an error that has no text'
   }
 }
 

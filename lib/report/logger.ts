@@ -1,7 +1,6 @@
 import type { Logger } from 'pino'
 import { PolicyInvalidError } from '../errors.js'
-import { describeType } from '../pin/pin.js'
-import { describeError } from './events.js'
+import { describeError, describeType } from '../pin/pin.js'
 import type { ConnectionEvent, EventStream } from './events.js'
 import type { PinReport } from './report.js'
 import { pinningSerializers } from './serializers.js'
