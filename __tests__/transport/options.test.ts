@@ -321,3 +321,43 @@ test('a polluted Object.prototype changes nothing, whether the agent was made be
   expect(Object.fromEntries(different)).toEqual({})
   expect(reported.called).toEqual([])
 })
+
+describe('an idle socket', () => {
+  async function idleTimeout(options: Partial<PinningOptions>, hint?: string): Promise<number | undefined> {
+    const server = await start({ keepAliveTimeout: 0, handler: (_, res) => void res.writeHead(200, hint === undefined ? {} : { 'keep-alive': hint }).end('x') })
+    const agent = agentFor(options)
+    await send(agent, server.port)
+    await until(() => holdings(agent).sockets === 0)
+    return Object.values(agent.freeSockets)[0]?.[0]?.timeout
+  }
+
+  test.each([
+    ['is kept as long as in the global agent of Node', {}, undefined, https.globalAgent.options.timeout],
+    ['is kept a second less than the server has told', {}, 'timeout=3', 2_000],
+    ['is not kept when the server has told no more than a second', {}, 'timeout=1', undefined],
+    ['is kept as long as the option timeout says', { agent: { timeout: 1_234 } }, undefined, 1_234],
+    ['is kept for ever where the option says 0', { agent: { timeout: 0 } }, undefined, 0]
+  ])('%s', async (_, options, hint, expected) => {
+    expect(await idleTimeout(options, hint)).toBe(expected)
+  })
+
+  test('has no timer, and no listener for one, while a request is under way', async () => {
+    const server = await start({ handler: (_, res) => void setTimeout(() => res.end('x'), 20) })
+    const agent = agentFor()
+    const seen: unknown[] = []
+    for (const _ of [1, 2]) await send(agent, server.port, { onRequest: (request) => request.on('socket', (socket) => setImmediate(() => seen.push(socket.listenerCount('timeout')))) })
+    // Node's own one, of the agent.
+    expect(seen).toEqual([1, 1])
+  })
+})
+
+test('the old form of addRequest, with a host and a port, is judged like the other', async () => {
+  const [good, bad] = [await start(), await start({ certificate: impostor })]
+  const agent = agentFor() as https.Agent & { addRequest(request: unknown, ...rest: unknown[]): void }
+  const ask = ({ port }: TestServer): Promise<unknown> => new Promise((resolve) => {
+    const request = https.request({ host: 'localhost', port: 1, agent: { addRequest: (asked: unknown) => agent.addRequest(asked, 'localhost', port), protocol: 'https:', defaultPort: 443 } as never })
+    request.on('response', (response) => resolve(response.resume().statusCode)).on('error', (error: Error & { code?: string }) => resolve(error.code)).end()
+  })
+  expect([await ask(good), await ask(bad)]).toEqual([200, 'ERR_PIN_MISMATCH'])
+  expect(bad.decryptedBytes).toBe(0)
+})

@@ -13,39 +13,118 @@ type Fields = Partial<Record<(typeof sealedFields)[number], unknown>>
 
 /** What the user's config said, and what the seal put there: a retry (`instance(error.config)`) must not take ours for theirs. */
 interface Memory {
-  given?: Fields
-  sealed?: Fields
+  readonly given: Fields
+  readonly sealed: Fields
 }
 
 /** axios' own types say less than a config may hold. */
 export type Config = Record<string, unknown>
 type Transform = (this: Config, data: unknown) => unknown
 
+/** Fields that decide which connection a request takes. */
+const sealedFields = ['adapter', 'httpAgent', 'httpsAgent', 'proxy', 'transport', 'socketPath', 'httpVersion', 'http2Options', 'beforeRedirect', 'env', 'fetchOptions'] as const
+
+/** Every seal there is, and what it remembers of a config that it has sealed before. */
+const seals = new WeakMap<Transform, { readonly core: PinningCore; recall(config: Config): Memory | undefined }>()
+
 /**
- * Appends the seal as the last `transformRequest`. axios runs that with the final config as `this`, after every
- * interceptor and every other transform, right before it picks the adapter; so nothing that a request brings along can
- * change its agents afterwards. Does the same for a config that was sealed before.
+ * @returns a function that appends the seal to a config, as its last `transformRequest`. axios runs that with the final
+ * config as `this`, after every interceptor and every other transform, right before it picks the adapter; so nothing that
+ * a request brings along can change its agents afterwards. Does the same for a config that was sealed before.
  */
-export function sealLater(config: Config, core: PinningCore): void {
-  const transforms = asArray(config['transformRequest'])
-  const earlier = transforms.map((each) => seals.get(each)).filter((seal) => seal !== undefined)
-  if (earlier.length === 1 && earlier[0]?.config === config && earlier[0].core === core && seals.has(transforms.at(-1) as Transform)) return
-  const memory: Memory = { ...earlier[0]?.memory }
+export function createGuard(core: PinningCore): (config: Config) => void {
+  const usual = new UsualRequests(core)
+  const seal: Transform = function (data) {
+    if (!usual.seal(this)) sealNow(this, core, usual.recall(this))
+    return data
+  }
+  seals.set(seal, { core, recall: (config) => usual.recall(config) })
+  // Frozen: a transform that runs before the seal cannot take it out. The same list while requests bring the same transforms.
+  let list: readonly Transform[] = Object.freeze([seal])
+
+  return (config) => {
+    const transforms = config['transformRequest']
+    if (transforms === list) return
+    if (!isSame(transforms, list)) {
+      const next = sealAfter(asArray(transforms), seal, core, config)
+      if (next.at(-1) !== seal) return void (config['transformRequest'] = next)
+      list = next
+    }
+    config['transformRequest'] = list
+  }
+}
+
+/** With the seal of the last request, when they say already what a retry needs; otherwise with one of its own, which remembers that. */
+function sealAfter(transforms: readonly Transform[], usual: Transform, core: PinningCore, config: Config): readonly Transform[] {
+  const earlier = transforms.filter((each) => seals.has(each))
+  const [first = usual] = earlier
+  const known = earlier.length <= 1 && seals.get(first)?.core === core
+  return Object.freeze([...transforms.filter((each) => !seals.has(each)), known ? first : sealRecalling(seals.get(first)?.recall(config), core)])
+}
+
+/** Whether a request brings the transforms of a sealed list, with or without the seal. */
+function isSame(transforms: unknown, list: readonly Transform[]): boolean {
+  if (!Array.isArray(transforms) || (transforms.length !== list.length - 1 && transforms.length !== list.length)) return false
+  return (transforms as unknown[]).every((each, i) => each === list[i])
+}
+
+function sealRecalling(memory: Memory | undefined, core: PinningCore): Transform {
   const seal: Transform = function (data) {
     sealNow(this, core, memory)
     return data
   }
-  seals.set(seal, { config, memory, core })
-  // Frozen: a transform that runs before the seal cannot take it out.
-  config['transformRequest'] = Object.freeze([...transforms.filter((each) => !seals.has(each)), seal])
+  seals.set(seal, { core, recall: () => memory })
+  return seal
 }
 
-/** Fields that decide which connection a request takes. */
-const sealedFields = ['adapter', 'httpAgent', 'httpsAgent', 'proxy', 'transport', 'socketPath', 'httpVersion', 'http2Options', 'beforeRedirect', 'env', 'fetchOptions'] as const
+/** Requests whose config says nothing of connections, or no more than `proxy: false`: all of them are sealed with the same fields. */
+class UsualRequests {
+  readonly #core: PinningCore
+  #memories: readonly Memory[] | undefined
 
-const seals = new WeakMap<Transform, { config: Config; memory: Memory; core: PinningCore }>()
+  constructor(core: PinningCore) {
+    this.#core = core
+  }
 
-function sealNow(config: Config, core: PinningCore, memory: Memory): void {
+  /** @returns whether the config was one of these, and is sealed */
+  seal(config: Config): boolean {
+    const prototype: unknown = Object.getPrototypeOf(config)
+    if (prototype !== null && prototype !== Object.prototype) return false
+    const own = (field: string): unknown => (Object.hasOwn(config, field) ? config[field] : undefined)
+    const [byDefault, direct] = (this.#memories ??= this.#make()) as [Memory, Memory]
+    const proxy = own('proxy')
+    const httpsAgent = own('httpsAgent')
+    const { sealed } = httpsAgent ? (httpsAgent === direct.sealed.httpsAgent ? direct : byDefault) : proxy === false ? direct : byDefault
+    const isUsual = (field: keyof Fields): boolean => {
+      const value = own(field)
+      return value === undefined || value === sealed[field]
+    }
+    // One by one: this is part of every request.
+    if (!((proxy ?? false) === false && isUsual('httpsAgent') && isUsual('httpAgent') && isUsual('beforeRedirect') && isUsual('transport') && isUsual('socketPath') && isUsual('httpVersion') && isUsual('http2Options'))) return false
+    if (chosenAdapter(own('adapter')) !== 'http') return false
+    Object.assign(config, sealed)
+    return true
+  }
+
+  /** By the objects that are only ours. */
+  recall(config: Config): Memory | undefined {
+    return this.#memories?.find(({ sealed }) => (['httpsAgent', 'httpAgent', 'beforeRedirect'] as const).some((field) => ownOrTemplate(config, field) === sealed[field]))
+  }
+
+  #make(): Memory[] {
+    return [undefined, false].map((proxy) => {
+      // Without a prototype, on which anything may have been put.
+      const given = { __proto__: null, proxy } as Fields
+      return { given, sealed: fieldsOf(routeOf(given, this.#core) as Agents, undefined) }
+    })
+  }
+}
+
+function fieldsOf(agents: { http: unknown; https: unknown }, beforeRedirect: unknown): Fields {
+  return { adapter: 'http', httpAgent: agents.http, httpsAgent: agents.https, proxy: false, transport: undefined, socketPath: undefined, httpVersion: undefined, http2Options: undefined, beforeRedirect: keepAgents(agents, beforeRedirect) }
+}
+
+function sealNow(config: Config, core: PinningCore, memory: Memory | undefined): void {
   const given = readGiven(config, memory)
   const adapter = chosenAdapter(given.adapter)
   const allowed = adapter === 'http' || adapter === 'fetch' ? undefined : askForAdapter(adapter, config, core)
@@ -65,31 +144,24 @@ function sealNow(config: Config, core: PinningCore, memory: Memory): void {
     core.reporter.blocked(url?.hostname ?? '', Number(url?.port || 443), bypass as PinningError)
   }
   const agents = bypass ? { http: new RefusingAgent(bypass, 'http:', onRefusal), https: new RefusingAgent(bypass, 'https:', onRefusal) } : http2 ? agentsBesideHttp2(core) : jar && adapter !== 'fetch' ? carryCookies(route as Agents, jar) : (route as Agents)
-  memory.given = given
-  memory.sealed = {
-    adapter: typeof allowed === 'function' ? sealFor(allowed, sealedFields) : 'http',
-    httpAgent: agents.http,
-    httpsAgent: agents.https,
-    proxy: false,
-    transport: undefined,
-    socketPath: undefined,
-    httpVersion: undefined,
-    http2Options: undefined,
-    beforeRedirect: keepAgents(agents, given.beforeRedirect),
+  const sealed = {
+    ...fieldsOf(agents, given.beforeRedirect),
+    ...(typeof allowed === 'function' && { adapter: sealFor(allowed, sealedFields) }),
     ...(!bypass && http2 && sealHttp2(given.http2Options, core)),
     ...(!bypass && adapter === 'fetch' && sealFetch(given, core)),
     ...(typeof allowed === 'function' && sealFetchFor(given, core))
   }
-  // Own properties, so that nothing is read from a prototype.
-  Object.assign(config, memory.sealed)
+  // Own properties, so that nothing is read from a prototype. Sent again, the config brings a seal that knows what was given.
+  const transforms = asArray(config['transformRequest']).filter((each) => !seals.has(each))
+  Object.assign(config, sealed, { transformRequest: Object.freeze([...transforms, sealRecalling({ given, sealed }, core)]) })
 }
 
 /** A field that still holds what the seal put there counts as untouched: then what the user gave before it holds. */
-function readGiven(config: Config, { given, sealed }: Memory): Fields {
-  const fields: Fields = {}
+function readGiven(config: Config, memory: Memory | undefined): Fields {
+  const fields = { __proto__: null } as Fields
   for (const field of sealedFields) {
     const value = ownOrTemplate(config, field)
-    fields[field] = sealed !== undefined && value === sealed[field] ? given?.[field] : value
+    fields[field] = memory !== undefined && value === memory.sealed[field] ? memory.given[field] : value
   }
   return fields
 }

@@ -7,7 +7,7 @@ import { PinningCore, dispatcherOf } from '../pinning.js'
 import type { PinningOptions, PinningStatus } from '../pinning.js'
 import type * as https from 'node:https'
 import type { UndiciDispatcher } from '../transport/dispatcher.js'
-import { sealLater } from './guard.js'
+import { createGuard } from './guard.js'
 import type { Config } from './guard.js'
 
 /** One policy, for one or several axios instances and agents. */
@@ -84,8 +84,9 @@ export function createPinnedAxios(options: PinningOptions, axiosDefaults?: Creat
  */
 export function createPinning(options: PinningOptions): Pinning {
   const core = new PinningCore(options)
+  const guard = createGuard(core)
   const interceptor = (config: InternalAxiosRequestConfig): InternalAxiosRequestConfig => {
-    if (isObject(config)) sealLater(config as unknown as Config, core)
+    if (isObject(config)) guard(config as unknown as Config)
     return config
   }
   return {

@@ -60,6 +60,7 @@ export class PinningAgent extends https.Agent {
   /** No proof ends before this moment; a lower bound, so that the common case is one comparison. */
   #goodUntil = Infinity
   #lastPolicies: PolicySet | undefined
+  readonly #idle: object
 
   /** @throws {PolicyInvalidError | TypeError} naming the option of `tls` or `agent` */
   constructor(settings: AgentSettings) {
@@ -74,6 +75,7 @@ export class PinningAgent extends https.Agent {
       // Not called by this class. Whoever copies the options of this agent into another one gets connections that are refused.
       checkServerIdentity: refuseCopiedOptions
     })
+    this.#idle = pool.timeout === undefined ? Object.create(this, { options: { value: { ...this.options, timeout: idleMs } } }) as object : this
     this.#clientCertificate = tls.clientCertificate && new ClientCertificateFiles(tls.clientCertificate, {
       changed: () => settings.onClientCertificate?.(),
       failed: (problem) => settings.reporter.warnOnce(`axios-ssl-pinning: ${problem}`)
@@ -106,7 +108,9 @@ export class PinningAgent extends https.Agent {
     this.prependListener('free', (socket: Duplex, options: NamedOptions) => {
       const proof = this.#proofs.get(socket)
       // Without a proof nothing that is written to it leaves yet: it is connecting, or about to fail with its error.
-      if (proof !== undefined && !(this.#holds(proof) && this.#isWanted(options))) socket.destroy()
+      if (proof === undefined) return
+      const policies = this.#connector.policies()
+      if (!this.#holds(proof, policies) || !this.#isWanted(options, policies)) socket.destroy()
     })
   }
 
@@ -121,7 +125,7 @@ export class PinningAgent extends https.Agent {
   }
 
   /** Called by `http.ClientRequest` (undocumented, the same on Node 20 to 26) for every request. */
-  addRequest(req: ClientRequest, options: NamedOptions, ...legacy: unknown[]): void {
+  addRequest(req: ClientRequest, options: NamedOptions | string, ...legacy: unknown[]): void {
     this.#add(this.#proxy, req, options, legacy)
   }
 
@@ -138,7 +142,9 @@ export class PinningAgent extends https.Agent {
     return agent
   }
 
-  #add(rule: ProxyRule, req: ClientRequest, options: NamedOptions, legacy: unknown[]): void {
+  #add(rule: ProxyRule, req: ClientRequest, given: NamedOptions | string, legacy: unknown[]): void {
+    // Node's legacy form: (req, host, port, localAddress).
+    const options = typeof given === 'string' ? ({ __proto__: null, host: given, port: legacy[0], localAddress: legacy[1] } as NamedOptions) : given
     const brought = findTlsOption(options)
     let error: PinningError | undefined = brought === undefined ? undefined : new BypassError(brought, 'TLS options are set when the agent is made; right would be the tls option')
     let proxy: Proxy | undefined
@@ -147,13 +153,22 @@ export class PinningAgent extends https.Agent {
     } catch (thrown) {
       error ??= thrown as PinningError
     }
-    this.#dropStale()
-    // The options are the request's own copy. Node copies these along with the rest, and asks for the name again when it
-    // looks for queued requests.
-    options[revision] = this.#connector.policies().revision
-    options[refusal] = error
-    options[via] = proxy
-    nodeAgent.addRequest.call(this, req, options, ...legacy)
+    const policies = this.#connector.policies()
+    this.#dropStale(policies)
+    // Only what concerns the connection: of a request's two dozen options Node would make copies that cost more than all of
+    // this. What is added here it copies along, and asks for the name again when it looks for queued requests.
+    const wanted: NamedOptions = { [revision]: policies.revision }
+    for (const name of connectionFields) {
+      if (options[name] !== undefined && Object.hasOwn(options, name)) (wanted as Record<string, unknown>)[name] = options[name]
+    }
+    if (error) wanted[refusal] = error
+    if (proxy) wanted[via] = proxy
+    nodeAgent.addRequest.call(this, req, wanted)
+  }
+
+  /** Node's own, told how long an idle socket is kept. Of its option `timeout` every request would have a timer and listeners, too. */
+  override keepSocketAlive(socket: Duplex): boolean {
+    return nodeAgent.keepSocketAlive.call(this.#idle, socket)
   }
 
   /** Called by Node's agent when it wants a new socket. */
@@ -232,8 +247,7 @@ export class PinningAgent extends https.Agent {
   }
 
   /** Closes the idle sockets whose proof no longer holds, before a request could take one. */
-  #dropStale(): void {
-    const policies = this.#connector.policies()
+  #dropStale(policies: PolicySet): void {
     if (policies === this.#lastPolicies && this.#connector.now() <= this.#goodUntil) return
     this.#lastPolicies = policies
     this.#goodUntil = Infinity
@@ -241,7 +255,7 @@ export class PinningAgent extends https.Agent {
       for (const socket of sockets ?? []) this.#goodUntil = Math.min(this.#goodUntil, this.#proofs.get(socket)?.peer.goodUntil ?? Infinity)
     }
     for (const [name, sockets] of Object.entries(this.freeSockets)) {
-      const stale = (sockets ?? []).filter((socket) => !this.#holds(this.#proofs.get(socket)))
+      const stale = (sockets ?? []).filter((socket) => !this.#holds(this.#proofs.get(socket), policies))
       const good = (sockets ?? []).filter((socket) => !stale.includes(socket))
       if (good.length > 0) (this.freeSockets as Record<string, Socket[]>)[name] = good
       else delete (this.freeSockets as Record<string, Socket[]>)[name]
@@ -274,13 +288,13 @@ export class PinningAgent extends https.Agent {
   }
 
   /** Whether a proof still holds: the same policies, and nothing has expired since. */
-  #holds(proof: Proof | undefined): boolean {
-    return proof !== undefined && proof.policies === this.#connector.policies() && this.#connector.now() <= proof.peer.goodUntil
+  #holds(proof: Proof | undefined, policies: PolicySet): boolean {
+    return proof !== undefined && proof.policies === policies && this.#connector.now() <= proof.peer.goodUntil
   }
 
   /** Only requests from before an update look for a socket in a pool of that time; left there it would be in the way. */
-  #isWanted(options: NamedOptions): boolean {
-    return options[revision] === undefined || options[revision] === this.#connector.policies().revision || this.requests[this.getName(options)] !== undefined
+  #isWanted(options: NamedOptions, policies: PolicySet): boolean {
+    return options[revision] === undefined || options[revision] === policies.revision || this.requests[this.getName(options)] !== undefined
   }
 }
 
@@ -306,6 +320,7 @@ interface Proof {
 
 export type NamedOptions = RequestOptions & {
   [revision]?: number
+  highWaterMark?: number
   [via]?: Proxy | undefined
   [refusal]?: PinningError | undefined
   servername?: string
@@ -320,7 +335,15 @@ const revision: unique symbol = Symbol('axios-ssl-pinning.revision')
 export const via: unique symbol = Symbol('axios-ssl-pinning.via')
 export const refusal: unique symbol = Symbol('axios-ssl-pinning.refusal')
 
-const nodeAgent = https.Agent.prototype as unknown as { addRequest(...args: unknown[]): void }
+/** What of a request's options concerns its connection, for Node's agent and for this one. */
+const connectionFields = [
+  'host', 'port', 'servername', 'socketPath', 'timeout', 'keepAlive', 'keepAliveInitialDelay', 'noDelay', 'lookup', 'family', 'hints', 'localAddress', 'localPort', 'autoSelectFamily', 'autoSelectFamilyAttemptTimeout', 'highWaterMark'
+] as const
+
+/** How long an idle socket is kept, as in Node's global agent. */
+export const idleMs = 5_000
+
+const nodeAgent = https.Agent.prototype as unknown as { addRequest(...args: unknown[]): void; keepSocketAlive(socket: Duplex): boolean }
 
 function refuseCopiedOptions(): Error {
   return new BypassError('agent.options', 'they were copied into an agent that checks no pins; right would be the pinning agent itself')

@@ -6,7 +6,7 @@ import type { Duplex } from 'node:stream'
 import { BypassError } from '../errors.js'
 import type { PinningError } from '../errors.js'
 import { findRefusal } from './admission.js'
-import { refusal, via } from './agent.js'
+import { idleMs, refusal, via } from './agent.js'
 import type { AgentSettings, NamedOptions } from './agent.js'
 import { findProxy } from './proxy.js'
 import type { Proxy, ProxyRule, ProxyServer } from './proxy.js'
@@ -23,7 +23,7 @@ export class PlainAgent extends http.Agent {
   readonly #through = new Map<ProxyRule, http.Agent>()
 
   constructor(settings: AgentSettings) {
-    super(readPoolOptions(settings.agent))
+    super({ timeout: idleMs, ...readPoolOptions(settings.agent) })
     this.#settings = settings
     this.#proxyConnector = settings.proxyConnector ?? createProxyConnector({}, settings.reporter)
     // A socket from before an update, which Node would hand to a queued request. One that was refused fails by itself.
