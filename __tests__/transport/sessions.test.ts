@@ -1,5 +1,5 @@
 import axios from 'axios'
-import { constants, createHash, randomBytes } from 'node:crypto'
+import { X509Certificate, constants, createHash, randomBytes } from 'node:crypto'
 import * as https from 'node:https'
 import * as tls from 'node:tls'
 import type { TLSSocket } from 'node:tls'
@@ -8,6 +8,7 @@ import type { PinReport, Pinning, PinningOptions } from '../../lib/index.js'
 import { PolicySet } from '../../lib/policy/policy-set.js'
 import { Reporter } from '../../lib/report/reporter.js'
 import { PinningAgent } from '../../lib/transport/agent.js'
+import { withoutCertificate } from '../../lib/transport/session-certificate.js'
 import { send, until, wait } from '../support/clients.js'
 import { createAuthority, createSelfSigned } from '../support/pki.js'
 import { startServer } from '../support/servers.js'
@@ -317,4 +318,74 @@ test('a session that cannot be resumed is followed by a full handshake with a fu
   expect(reports.map(({ resumed }) => resumed)).toEqual([false, false, true])
   expect(createHash('sha256').update(genuine.der).digest('hex').toUpperCase()).toBe(reports[1]?.leaf?.fingerprint.replaceAll(':', ''))
   expect(constants.SSL_OP_NO_RENEGOTIATION).toBeGreaterThan(0)
+})
+
+describe('a session without the certificate in it', () => {
+  /** As Node's own agent gets one, and what a plain connection that resumes it says. */
+  async function sessionOf(server: TestServer): Promise<{ session: Buffer, resume: (session: Buffer) => Promise<{ reused: boolean, authorized: boolean, certificate: object }> }> {
+    const to = { port: server.port, host: '127.0.0.1', servername: 'localhost', ca, rejectUnauthorized: false }
+    const get = (socket: TLSSocket): Promise<void> => new Promise((resolve, reject) => {
+      socket.on('error', reject).once('data', () => resolve()).write('GET / HTTP/1.1\r\nhost: localhost\r\n\r\n')
+    })
+    const socket = tls.connect(to)
+    const sessions: Buffer[] = []
+    socket.on('session', (session: Buffer) => sessions.push(session))
+    await get(socket)
+    socket.destroy()
+    return {
+      session: sessions.at(-1) as Buffer,
+      resume: async (session) => {
+        const again = tls.connect({ ...to, session })
+        await get(again)
+        const seen = { reused: again.isSessionReused(), authorized: again.authorized, certificate: again.getPeerCertificate() }
+        again.destroy()
+        return seen
+      }
+    }
+  }
+
+  test('is smaller by the certificate, resumes, and shows what Node shows of any resumed session', async () => {
+    const { session, resume } = await sessionOf(await start({ minVersion: 'TLSv1.3' }))
+    const without = withoutCertificate(session)
+    const der = new X509Certificate(genuine.pem).raw
+    expect(session.includes(der)).toBe(true)
+    expect(without.includes(der)).toBe(false)
+    expect(session.length - without.length).toBeGreaterThanOrEqual(der.length)
+    expect(await resume(without)).toEqual(await resume(session))
+    expect(await resume(without)).toEqual({ reused: true, authorized: true, certificate: {} })
+    expect(withoutCertificate(without)).toBe(without)
+  })
+
+  test('is not made of one of TLS 1.2, where Node demands the certificate', async () => {
+    const { session } = await sessionOf(await start({ maxVersion: 'TLSv1.2' }))
+    expect(withoutCertificate(session)).toBe(session)
+  })
+
+  test('is not made of what is not understood, whatever it is', async () => {
+    const { session } = await sessionOf(await start({ minVersion: 'TLSv1.3' }))
+    const der = session.indexOf(Buffer.of(0x30, 0x82))
+    const changed = (at: number, byte: number): Buffer => {
+      const copy = Buffer.from(session)
+      copy[at] = byte
+      return copy
+    }
+    // The tag, the length, the format and the version of TLS.
+    for (const other of [changed(der, 0x31), changed(der + 3, 0), changed(der + 6, 2), changed(der + 10, 5), session.subarray(0, -1), Buffer.concat([session, Buffer.of(0)]), Buffer.alloc(0), randomBytes(900)]) {
+      expect(withoutCertificate(other)).toBe(other)
+    }
+  })
+
+  test('is what a connection offers, but not where Node had not accepted the chain', async () => {
+    const spy = jest.spyOn(tls.TLSSocket.prototype, 'setSession')
+    try {
+      const trusted = await start({ minVersion: 'TLSv1.3' })
+      const alone = await start({ minVersion: 'TLSv1.3', certificate: backup })
+      const { get, reports } = pinned({ pins: { [`localhost:${trusted.port}`]: [genuine.fingerprint, backup.fingerprint], [`localhost:${alone.port}`]: { certificates: [genuine.fingerprint, backup.fingerprint], trust: 'pin-only' } } })
+      for (const server of [trusted, trusted, alone, alone]) expect(await get(server.url)).toBe(200)
+      expect(reports.map(({ resumed }) => resumed)).toEqual([false, true, false, true])
+      expect(spy.mock.calls.map(([session]) => [genuine, backup].map(({ pem }) => (session as Buffer).includes(new X509Certificate(pem).raw)))).toEqual([[false, false], [false, true]])
+    } finally {
+      spy.mockRestore()
+    }
+  })
 })

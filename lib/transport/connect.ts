@@ -18,6 +18,7 @@ import type { PinnedPeer } from '../verify/verify.js'
 import { holdBytes } from './gate.js'
 import { keyExchangeOf } from './key-exchange.js'
 import { peerCertificate } from './peer-certificate.js'
+import { withoutCertificate } from './session-certificate.js'
 import type { Sessions } from './sessions.js'
 import type { Trusts } from './trust.js'
 
@@ -115,7 +116,7 @@ export function connectPinned(target: Target, connector: Connector): TLSSocket {
   let verificationMs = 0
   let evidenceUntil = Infinity
 
-  const socket = connect(connectionOptions(target, connector, context, offered?.session, !pinOnly, onServerIdentity, newer && connector.findUnpinned?.(host, port) ? lookupOnceAllowed : target.lookup))
+  const socket = connect(connectionOptions(target, connector, context, offered && (offered.authorized ? withoutCertificate(offered.session) : offered.session), !pinOnly, onServerIdentity, newer && connector.findUnpinned?.(host, port) ? lookupOnceAllowed : target.lookup))
   const gate = holdBytes(socket)
   // tls makes the legacy object of the whole chain only to hand it to checkServerIdentity, which here reads the X509
   // object instead: cheaper, and it cannot crash on a junk certificate (Node 24 and 26; see peer-certificate.ts).
@@ -138,7 +139,7 @@ export function connectPinned(target: Target, connector: Connector): TLSSocket {
   }
   socket.once('secureConnect', onSecureConnect)
   socket.on('session', (session: Buffer) => {
-    if (peer && record && leaf && !socket.destroyed) connector.sessions.store(target.pool, { session, record, leaf, context, goodUntil: peer.goodUntil, evidenceUntil })
+    if (peer && record && leaf && !socket.destroyed) connector.sessions.store(target.pool, { session, authorized: socket.authorized, record, leaf, context, goodUntil: peer.goodUntil, evidenceUntil })
   })
   socket.once('close', (failed: boolean) => {
     if (failed && !(peer && connector.keepsSessions)) connector.sessions.delete(target.pool)

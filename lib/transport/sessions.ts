@@ -6,6 +6,8 @@ import type { PeerRecord } from '../verify/records.js'
 export interface PinnedSession {
   /** As the `'session'` event gave it: Node 26 wraps it, and takes only the wrapped form back. */
   readonly session: Buffer
+  /** Whether Node has accepted the chain of the connection that made it. */
+  readonly authorized: boolean
   readonly record: PeerRecord
   readonly leaf: X509Certificate
   /** The one it was made with: another client certificate has another. */
