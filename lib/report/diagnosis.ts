@@ -94,8 +94,8 @@ class Peer {
 
   /** With all trust anchors, whatever the pins were looked for in. */
   get chain(): VerifiedChain | undefined {
-    const { leaf, anchors, now } = this.#refused
-    this.#chain ??= { value: leaf && anchors && buildChain(leaf, servedAfter(leaf), anchors, now) }
+    const { leaf, record, anchors, now } = this.#refused
+    this.#chain ??= { value: leaf && anchors && (record ? record.chainToTell(leaf, anchors, now) : buildChain(leaf, servedAfter(leaf), anchors, now)) }
     return this.#chain.value
   }
 

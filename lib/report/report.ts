@@ -4,7 +4,7 @@ import type { CertificateSummary, Diagnosis } from '../errors.js'
 import type { PinningMode, Policy } from '../policy/policy.js'
 import type { PolicySet } from '../policy/policy-set.js'
 import type { TrustAnchors } from '../verify/anchors.js'
-import { buildChain, servedAfter } from '../verify/chain.js'
+import { servedAfter } from '../verify/chain.js'
 import { summarise } from '../verify/records.js'
 import type { PeerRecord } from '../verify/records.js'
 import { resultOf } from '../verify/verify.js'
@@ -143,8 +143,7 @@ export class PinReport {
   get chainPem(): readonly string[] {
     const { record, leaf, anchors, time } = this.#verdict
     if (this.result === 'untrusted' || !record || !leaf) return []
-    // Not remembered in the record, which decisions are made of.
-    return ((record.knownChain ?? buildChain(leaf, servedAfter(leaf), anchors ?? record.anchors, time.getTime()))?.certificates ?? []).map(String)
+    return (record.chainToTell(leaf, anchors ?? record.anchors, time.getTime())?.certificates ?? []).map(String)
   }
 
   /** When the policy's pins expire. */

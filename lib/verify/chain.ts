@@ -1,8 +1,8 @@
 import type { X509Certificate } from 'node:crypto'
-import { keyPinOf } from '../pin/spki.js'
 import { nameKey } from './anchors.js'
 import type { TrustAnchors } from './anchors.js'
 import { constraintsOf } from './constraints.js'
+import { rememberedKeyPin } from './key-pins.js'
 import { meetsNameConstraints } from './name-constraints.js'
 
 /** A path from the leaf to a trust anchor, every link of which was checked by {@link buildChain}. */
@@ -136,7 +136,7 @@ function describePath(path: Path): VerifiedChain {
   return {
     certificates: path,
     fingerprints: path.map(({ fingerprint256 }) => fingerprint256),
-    pins: path.map(keyPinOf),
+    pins: path.map(rememberedKeyPin),
     validFrom: Math.max(...path.map(({ validFrom }) => Date.parse(validFrom))),
     validTo: Math.min(...path.map(({ validTo }) => Date.parse(validTo)))
   }

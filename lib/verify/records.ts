@@ -1,9 +1,9 @@
 import type { X509Certificate } from 'node:crypto'
 import type { CertificateSummary } from '../errors.js'
-import { keyPinOf } from '../pin/spki.js'
 import { buildChain, servedAfter } from './chain.js'
 import type { VerifiedChain } from './chain.js'
 import type { TrustAnchors } from './anchors.js'
+import { rememberedKeyPin } from './key-pins.js'
 
 /**
  * What is known of one leaf certificate. Everything costly is worked out once, when first needed, and is a fact about
@@ -14,6 +14,8 @@ export class PeerRecord {
   readonly validTo: number
   #pin: string | undefined
   #chain: VerifiedChain | undefined
+  /** A verdict has asked for the chain. */
+  #isDecisive = false
 
   /** @param anchors what OpenSSL was given on the connections that this record is of */
   constructor(readonly leaf: X509Certificate, readonly anchors: TrustAnchors, fingerprint = leaf.fingerprint256) {
@@ -23,12 +25,12 @@ export class PeerRecord {
 
   /** The pin of the leaf's key. @throws {PinInvalidError} when OpenSSL cannot read the key */
   get pin(): string {
-    return (this.#pin ??= keyPinOf(this.leaf))
+    return (this.#pin ??= rememberedKeyPin(this.leaf))
   }
 
-  /** The verified chain, if it was built already. */
+  /** The verified chain, where a verdict has needed it. */
   get knownChain(): VerifiedChain | undefined {
-    return this.#chain
+    return this.#isDecisive ? this.#chain : undefined
   }
 
   /**
@@ -39,6 +41,12 @@ export class PeerRecord {
    * @param anchors other ones than the record's when a session is resumed that was made before an update
    */
   chain(leaf: X509Certificate, anchors: TrustAnchors, now: number): VerifiedChain | undefined {
+    if (anchors === this.anchors) this.#isDecisive = true
+    return this.chainToTell(leaf, anchors, now)
+  }
+
+  /** The same for those who tell of a verdict that was made without. */
+  chainToTell(leaf: X509Certificate, anchors: TrustAnchors, now: number): VerifiedChain | undefined {
     if (anchors !== this.anchors) return buildChain(leaf, servedAfter(leaf), anchors, now)
     const known = this.#chain
     if (known && known.validFrom <= now && now <= known.validTo) return known
@@ -82,7 +90,7 @@ export function oneLine(name: string | undefined): string {
 
 function readablePin(certificate: X509Certificate): string | undefined {
   try {
-    return keyPinOf(certificate)
+    return rememberedKeyPin(certificate)
   } catch {
     return undefined
   }
