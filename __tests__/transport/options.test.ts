@@ -361,3 +361,17 @@ test('the old form of addRequest, with a host and a port, is judged like the oth
   expect([await ask(good), await ask(bad)]).toEqual([200, 'ERR_PIN_MISMATCH'])
   expect(bad.decryptedBytes).toBe(0)
 })
+
+test('a certificate that has been accepted for one name is still refused for another', async () => {
+  const certificate = root.issue({ names: ['localhost', 'other.test'] })
+  const server = await start({ certificate })
+  const agent = agentFor({ pins: { localhost: [certificate.fingerprint, backup.fingerprint] }, agent: { keepAlive: false, maxCachedSessions: 0 } })
+  const names = ['localhost', 'wrong.test', 'other.test', 'wrong.test', 'localhost']
+  const outcomes: string[] = []
+  for (const servername of names) {
+    const { status, code } = await send(agent, server.port, { servername })
+    outcomes.push(String(status ?? code))
+  }
+  expect(outcomes).toEqual(['200', 'ERR_TLS_CERT_ALTNAME_INVALID', '200', 'ERR_TLS_CERT_ALTNAME_INVALID', '200'])
+  expect(server.requests).toHaveLength(3)
+})

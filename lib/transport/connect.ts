@@ -11,7 +11,6 @@ import type { Policy } from '../policy/policy.js'
 import type { PolicySet } from '../policy/policy-set.js'
 import type { Verdict } from '../report/report.js'
 import type { Reporter } from '../report/reporter.js'
-import { checkName } from '../verify/name.js'
 import type { PeerRecord } from '../verify/records.js'
 import { findMismatch, verifyPeer } from '../verify/verify.js'
 import type { PinnedPeer } from '../verify/verify.js'
@@ -152,7 +151,8 @@ export function connectPinned(target: Target, connector: Connector): TLSSocket {
     try {
       const seen = readLeaf()
       if (seen === undefined) return (refusal = new Error('the server sent no certificate'))
-      const nameError = checkName(serverName, seen)
+      record ??= trust.records.of(seen)
+      const nameError = record.checkName(serverName)
       if (nameError) return (refusal = Object.assign(nameError, { cert: peerCertificate(seen, anchors, true) }))
       nodeAgreed = !pinOnly
       if (!pinOnly && !newer?.first()) peer = verify(seen, serverName, undefined)

@@ -4,6 +4,7 @@ import { buildChain, servedAfter } from './chain.js'
 import type { VerifiedChain } from './chain.js'
 import type { TrustAnchors } from './anchors.js'
 import { rememberedKeyPin } from './key-pins.js'
+import { checkName } from './name.js'
 
 /**
  * What is known of one leaf certificate. Everything costly is worked out once, when first needed, and is a fact about
@@ -14,6 +15,7 @@ export class PeerRecord {
   readonly validTo: number
   #pin: string | undefined
   #chain: VerifiedChain | undefined
+  #name: string | undefined
   /** A verdict has asked for the chain. */
   #isDecisive = false
 
@@ -26,6 +28,14 @@ export class PeerRecord {
   /** The pin of the leaf's key. @throws {PinInvalidError} when OpenSSL cannot read the key */
   get pin(): string {
     return (this.#pin ??= rememberedKeyPin(this.leaf))
+  }
+
+  /** {@link checkName} for this leaf; a name that fits once fits always. */
+  checkName(name: string): Error | undefined {
+    if (name === this.#name) return undefined
+    const error = checkName(name, this.leaf)
+    if (error === undefined) this.#name = name
+    return error
   }
 
   /** The verified chain, where a verdict has needed it. */

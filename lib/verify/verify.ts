@@ -7,7 +7,6 @@ import type { PolicySet } from '../policy/policy-set.js'
 import type { TrustAnchors } from './anchors.js'
 import type { VerifiedChain } from './chain.js'
 import { isInDate, servedAfter } from './chain.js'
-import { checkName } from './name.js'
 import { summarise } from './records.js'
 import type { PeerRecord } from './records.js'
 
@@ -175,7 +174,7 @@ function demandChain(peer: Peer, policy: Policy, now: number): VerifiedChain {
 /** For `pin-only`: the leaf's pin replaces the trust anchor; its dates and names must still fit. */
 function demandLeaf(peer: Peer, now: number): void {
   if (peer.untrusted === undefined) return
-  const nameError = checkName(peer.serverName, peer.leaf)
+  const nameError = peer.record.checkName(peer.serverName)
   if (nameError) throw nameError
   if (isInDate(peer.leaf, now)) return
   const expired = now > peer.record.validTo
