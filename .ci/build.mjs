@@ -15,7 +15,9 @@ build('tsconfig.cjs.json')
 writeFileSync('dist/cjs/package.json', '{"type":"commonjs"}\n')
 chmodSync('dist/esm/cli/main.js', 0o755)
 
-const bundle = await rollup({ input: 'dist/esm/index.js', external: (id) => !/^[./]/.test(id) || id.endsWith('.cjs'), treeshake: { moduleSideEffects: false } })
+// A file of ASCII alone is read in half the time.
+const ascii = { name: 'ascii', renderChunk: (/** @type {string} */ code) => code.replace(/[^\x00-\x7f]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`) }
+const bundle = await rollup({ input: 'dist/esm/index.js', external: (id) => !/^[./]/.test(id) || id.endsWith('.cjs'), treeshake: { moduleSideEffects: false }, plugins: [ascii] })
 await bundle.write({ file: 'dist/esm/index.js', format: 'esm' })
 await bundle.write({ file: 'dist/cjs/index.js', format: 'cjs', interop: 'auto', esModule: true })
 await bundle.close()

@@ -1,10 +1,10 @@
 import { isIP } from 'node:net'
-import { distance } from 'fastest-levenshtein'
 import { LockdownError, PolicyInvalidError } from '../errors.js'
 import type { PinningError } from '../errors.js'
 import { canonicalHost, maxHostLength, parseHostPattern } from '../pin/hostname.js'
 import type { HostPattern } from '../pin/hostname.js'
 import { describeType, quoteInput } from '../pin/pin.js'
+import { loadLevenshtein } from './libraries.cjs'
 import { ownOptions, readBoolean, readChoice } from './options.js'
 import { modes, parsePolicy } from './policy.js'
 import type { HostPolicy, PinningMode, Policy } from './policy.js'
@@ -175,6 +175,7 @@ export class PolicySet {
 
   /** Up to three patterns that look most like a host, for error texts. Looks at no more than 1,000. */
   nearestPatterns(host: string): string[] {
+    const { distance } = loadLevenshtein()
     const patterns: string[] = []
     for (const policy of this.policies()) if (patterns.push(policy.pattern) >= 1_000) break
     return patterns

@@ -1,5 +1,4 @@
 import type { X509Certificate } from 'node:crypto'
-import { lookup as systemLookup } from 'node:dns'
 import type { LookupOptions } from 'node:dns'
 import type { LookupFunction } from 'node:net'
 import type { Duplex } from 'node:stream'
@@ -239,7 +238,7 @@ export function connectPinned(target: Target, connector: Connector): TLSSocket {
       const error = connector.findUnpinned?.(host, port)
       if (error) reporter.blocked(host, port, error)
       if (error) done(error, '')
-      else (target.lookup ?? (systemLookup))(name, options, done)
+      else (target.lookup ?? (process.getBuiltinModule('node:dns').lookup as LookupFunction))(name, options, done)
     }
     void (newer?.first() ?? Promise.resolve())
       .then(() => (connector.findUnpinned?.(host, port) ? newer?.beforeRefusal() : undefined))

@@ -10,7 +10,7 @@ import type { PinningAgent } from './agent.js'
 import type { Connector } from './connect.js'
 import { openSocket } from './open-socket.js'
 import type { PoolOptions } from './tls-options.js'
-import { loadUndici } from './undici.cjs'
+import { loadUndici } from '../policy/libraries.cjs'
 
 /**
  * An undici dispatcher whose every connection goes to a peer that the policy accepts. Pooling, queueing, time-outs and
