@@ -125,7 +125,8 @@ describe('no false alarm', () => {
   const elastic = { ELASTIC_APM_SERVER_URL: 'http://127.0.0.1:1', ELASTIC_APM_LOG_LEVEL: 'off', ELASTIC_APM_CENTRAL_CONFIG: 'false', ELASTIC_APM_CLOUD_PROVIDER: 'none', ELASTIC_APM_METRICS_INTERVAL: '0s' }
   const quiet: Case[] = [
     ['tsx', () => ({ nodeOptions: ['--import', 'tsx'] }), () => ['--import tsx']],
-    ['ts-node', () => ({ nodeOptions: ['--require', 'ts-node/register/transpile-only'] }), () => ['--require ts-node/register/transpile-only']],
+    // An installed package lies in node_modules, which it leaves alone.
+    ['ts-node', () => ({ nodeOptions: ['--require', 'ts-node/register/transpile-only'], env: { TS_NODE_IGNORE: '/node_modules/,/dist/' } }), () => ['--require ts-node/register/transpile-only']],
     ['tsx, which findings that refuse want listed', () => ({ nodeOptions: ['--import', 'tsx'], input: { integrity: 'refuse', integrityAllow: ['tsx'] } }), () => ['--import tsx']],
     ['the OpenTelemetry instrumentation of http and net, listed', () => ({ nodeOptions: ['--require', inHome('otel.cjs')], input: { integrity: 'refuse', integrityAllow: [inHome('otel.cjs'), '@opentelemetry/instrumentation-http'] } }), () => [`--require ${inHome('otel.cjs')}`]],
     ['the APM agent of Elastic, listed', () => ({ nodeOptions: ['--require', 'elastic-apm-node/start.js'], env: elastic, input: { integrity: 'refuse', integrityAllow: ['elastic-apm-node'] } }), () => ['--require elastic-apm-node/start.js']],

@@ -238,7 +238,7 @@ export function connectPinned(target: Target, connector: Connector): TLSSocket {
       const error = connector.findUnpinned?.(host, port)
       if (error) reporter.blocked(host, port, error)
       if (error) done(error, '')
-      else (target.lookup ?? (process.getBuiltinModule('node:dns').lookup as LookupFunction))(name, options, done)
+      else (target.lookup ?? (process.getBuiltinModule('node:dns').lookup))(name, options, done)
     }
     void (newer?.first() ?? Promise.resolve())
       .then(() => (connector.findUnpinned?.(host, port) ? newer?.beforeRefusal() : undefined))
