@@ -126,7 +126,7 @@ describe('no false alarm', () => {
   const quiet: Case[] = [
     ['tsx', () => ({ nodeOptions: ['--import', 'tsx'] }), () => ['--import tsx']],
     // An installed package lies in node_modules, which it leaves alone.
-    ['ts-node', () => ({ nodeOptions: ['--require', 'ts-node/register/transpile-only'], env: { TS_NODE_IGNORE: '/node_modules/,/dist/' } }), () => ['--require ts-node/register/transpile-only']],
+    ['ts-node', () => ({ nodeOptions: ['--require', 'ts-node/register/transpile-only'], env: { TS_NODE_IGNORE: '(?:^|/)node_modules/,(?:^|/)dist/' } }), () => ['--require ts-node/register/transpile-only']],
     ['tsx, which findings that refuse want listed', () => ({ nodeOptions: ['--import', 'tsx'], input: { integrity: 'refuse', integrityAllow: ['tsx'] } }), () => ['--import tsx']],
     ['the OpenTelemetry instrumentation of http and net, listed', () => ({ nodeOptions: ['--require', inHome('otel.cjs')], input: { integrity: 'refuse', integrityAllow: [inHome('otel.cjs'), '@opentelemetry/instrumentation-http'] } }), () => [`--require ${inHome('otel.cjs')}`]],
     ['the APM agent of Elastic, listed', () => ({ nodeOptions: ['--require', 'elastic-apm-node/start.js'], env: elastic, input: { integrity: 'refuse', integrityAllow: ['elastic-apm-node'] } }), () => ['--require elastic-apm-node/start.js']],
