@@ -39,6 +39,15 @@ export function pinned(kind, server, setting) {
   return client(`pinned: ${kind}`, api, () => pinning.close())
 }
 
+/** A client whose pins the server does not have. @param {Server} server @param {Setting} setting @returns {Client} */
+export function refused(server, setting) {
+  const pinning = createPinning({ pins: { localhost: { certificates: [server.fingerprint.replace(/^../, '00'), server.fingerprint.replace(/^../, '01')] } }, agent: { keepAlive: false }, ...(setting.ca && { tls: { ca: setting.ca } }), proxy: false })
+  const api = axios.create()
+  pinning.attach(api)
+  const get = (/** @type {string} */ url) => api.get(url).then(() => { throw new Error('answered') }, (/** @type {any} */ error) => { if (error.code !== 'ERR_PIN_MISMATCH') throw error })
+  return { name: 'refused: leaf', get, post: get, close: () => pinning.close() }
+}
+
 /** The sound hand-made recipe: the check in `checkServerIdentity`, and no session resumed, since Node does not call it for those. @param {Server} server @param {Setting} setting */
 export function recipe(server, setting) {
   const agent = new https.Agent({

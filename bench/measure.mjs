@@ -1,9 +1,9 @@
-// Side by side: every round runs every contestant once, in rotating order, and its ratios are taken within the round. So
-// what disturbs the machine for a second disturbs all of them; medians and the spread over the rounds are reported.
+// Side by side: every round runs every contestant once, in another order, and its ratios are taken within the round. So what
+// disturbs the machine for a second disturbs all of them; medians and the spread over the rounds are reported.
 
 /**
  * @typedef {{ name: string, run: (count: number) => Promise<unknown>, close?: () => unknown }} Contestant
- * @typedef {{ name: string, perSecond: number, cpuMicros: number, ratio: Spread, cpuRatio: Spread }} Score
+ * @typedef {{ name: string, perSecond: number, cpuMicros: number, ratio: Spread, cpuRatio: Spread, overRecipe?: Spread }} Score
  * @typedef {{ median: number, low: number, high: number }} Spread low and high are the quartiles
  */
 
@@ -16,10 +16,11 @@ export async function sideBySide(contestants, { rounds, count, warm = Math.ceil(
   for (const { run } of contestants) await run(warm)
   /** @type {Array<Array<{ seconds: number, cpu: number }>>} */
   const times = contestants.map(() => [])
+  const random = sequence(1)
   for (let round = 0; round < rounds; round++) {
-    for (let i = 0; i < contestants.length; i++) {
-      const at = (i + round) % contestants.length
-      global.gc?.()
+    // Not before each: a forced collection takes compiled code with it, which the next second then pays for.
+    global.gc?.()
+    for (const at of shuffled(contestants.length, random)) {
       const cpu = process.cpuUsage()
       const started = performance.now()
       await /** @type {Contestant} */ (contestants[at]).run(count)
@@ -31,16 +32,34 @@ export async function sideBySide(contestants, { rounds, count, warm = Math.ceil(
   const scores = contestants.map(({ name }, at) => {
     const own = times[at] ?? []
     const base = times[0] ?? []
+    const recipe = times[contestants.findIndex((each) => each.name.startsWith('recipe'))]
     return {
       name,
       perSecond: count / spread(own.map(({ seconds }) => seconds)).median,
       cpuMicros: spread(own.map(({ cpu }) => cpu)).median,
       ratio: spread(own.map(({ seconds }, round) => (base[round]?.seconds ?? NaN) / seconds)),
-      cpuRatio: spread(own.map(({ cpu }, round) => cpu / (base[round]?.cpu ?? NaN)))
+      cpuRatio: spread(own.map(({ cpu }, round) => cpu / (base[round]?.cpu ?? NaN))),
+      ...(recipe && { overRecipe: spread(own.map(({ seconds }, round) => (recipe[round]?.seconds ?? NaN) / seconds)) })
     }
   })
   for (const { close } of contestants) await close?.()
   return scores
+}
+
+/** 0 to `length` - 1 in any order. @param {number} length @param {() => number} random */
+function shuffled(length, random) {
+  const order = Array.from({ length }, (_, i) => i)
+  for (let i = length - 1; i > 0; i--) {
+    const other = Math.floor(random() * (i + 1))
+    ;[order[i], order[other]] = [Number(order[other]), Number(order[i])]
+  }
+  return order
+}
+
+/** The same order in every run: a linear congruential generator (Numerical Recipes). @param {number} seed */
+function sequence(seed) {
+  let state = seed
+  return () => (state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0) / 2 ** 32
 }
 
 /** @param {number[]} values */

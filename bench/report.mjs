@@ -1,5 +1,5 @@
 // The table in docs/performance.md, between its markers, and the plot beside it.
-import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 
 /**
@@ -11,25 +11,35 @@ import { fileURLToPath } from 'node:url'
 export function writeReport({ machine, results, figures }) {
   const docs = (/** @type {string} */ name) => fileURLToPath(new URL(`../docs/${name}`, import.meta.url))
   writeFileSync(docs('performance.svg'), plot(results))
-  const page = existsSync(docs('performance.md')) ? readFileSync(docs('performance.md'), 'utf8') : `${begin}\n${end}\n`
-  const table = [
-    begin,
+  replaceBetween('measured', [
     `Node ${machine['node']}, OpenSSL ${machine['openssl']}, axios ${machine['axios']}, ${machine['cores']} cores of ${machine['cpu']}, Linux ${machine['kernel']}, ${machine['date']}; ${machine['rounds']} interleaved rounds. Ratios are to the first line of each set in the same round: median (quartiles).`,
     '',
-    '| set | | per second | × speed | × CPU of the client |',
-    '|---|---|---:|---:|---:|',
-    ...results.flatMap(({ name, scores }) => scores.map((score, i) => `| ${i === 0 ? name : ''} | ${score.name} | ${score.perSecond.toFixed(score.perSecond < 100 ? 1 : 0)} | ${i === 0 ? '1' : show(score.ratio)} | ${i === 0 ? '1' : show(score.cpuRatio)} |`)),
+    '| set | | per second | × speed | × CPU of the client | × the recipe |',
+    '|---|---|---:|---:|---:|---:|',
+    ...results.flatMap(({ name, scores }) => scores.map((score, i) => `| ${i === 0 ? name : ''} | ${score.name} | ${score.perSecond.toFixed(score.perSecond < 100 ? 1 : 0)} | ${i === 0 ? '1' : show(score.ratio)} | ${i === 0 ? '1' : show(score.cpuRatio)} | ${score.overRecipe && score.name.startsWith('pinned') ? show(score.overRecipe) : ''} |`)),
     '',
     ...(figures['lookups'] ? ['| hosts | look-up | built in | heap per host |', '|---:|---:|---:|---:|', ...figures['lookups'].map((/** @type {any} */ { hosts, lookupNanos, buildMs, bytesPerHost }) => `| ${hosts} | ${lookupNanos} ns | ${buildMs} ms | ${bytesPerHost} B |`), ''] : []),
     ...(figures['bytesPerIdleConnection'] ? [`Memory per idle connection: ${Object.entries(figures['bytesPerIdleConnection']).map(([name, bytes]) => `${name} ${bytes} B`).join(', ')}.`] : []),
-    ...(figures['coldStartMsOverAxios'] ? [`Cold start, \`import 'axios-ssl-pinning'\` over \`import 'axios'\`: ${show(figures['coldStartMsOverAxios'], 1)} ms.`] : []),
-    end
-  ].join('\n')
-  writeFileSync(docs('performance.md'), page.replace(new RegExp(`${begin}[^]*${end}`), () => table))
+    ...(figures['coldStart'] ? [`Cold start, this package over axios: ${show(figures['coldStart'].esm.over, 1)} ms by \`import\`, ${show(figures['coldStart'].cjs.over, 1)} ms by \`require\`, which loads ${figures['coldStart'].cjs.files} more files and ${figures['coldStart'].cjs.builtIns} more parts of Node.`] : []),
+  ])
 }
 
-const begin = '<!-- measured -->'
-const end = '<!-- /measured -->'
+/** @param {{ machine: Record<string, unknown>, grown: Record<string, Array<Record<string, unknown>>> }} run */
+export function writeGrowth({ machine, grown }) {
+  const table = (/** @type {Array<Record<string, unknown>>} */ rows) => {
+    const names = Object.keys(rows[0] ?? {})
+    return [`| ${names.join(' | ')} |`, `|${names.map(() => '---:').join('|')}|`, ...rows.map((row) => `| ${names.map((name) => row[name]).join(' | ')} |`)]
+  }
+  const text = [`Node ${machine['node']}, ${machine['cores']} cores of ${machine['cpu']}, ${machine['date']}; milliseconds, and megabytes of heap and buffers after a collection.`, ...Object.entries(grown).flatMap(([name, rows]) => ['', `**${name[0]?.toUpperCase()}${name.slice(1)}**`, '', ...table(rows)])]
+  replaceBetween('grown', text)
+}
+
+/** @param {string} mark @param {string[]} lines */
+function replaceBetween(mark, lines) {
+  const page = fileURLToPath(new URL('../docs/performance.md', import.meta.url))
+  const [begin, end] = [`<!-- ${mark} -->`, `<!-- /${mark} -->`]
+  writeFileSync(page, readFileSync(page, 'utf8').replace(new RegExp(`${begin}[^]*${end}`), () => [begin, ...lines, end].join('\n')))
+}
 
 /** @param {import('./measure.mjs').Spread} spread */
 function show({ median, low, high }, digits = 2) {

@@ -37,6 +37,19 @@ for (const kind of /** @type {const} */ (['p256', 'rsa'])) {
   servers.push({ kind, port: await listen(server), fingerprint: certificate.fingerprint, pin: certificate.pin })
 }
 
+/** Chains of ten times the length: all of it needed, and almost nothing of it needed. */
+const chains = []
+{
+  const deep = Array.from({ length: 8 }).reduce((/** @type {typeof root} */ above) => above.issueAuthority(), root)
+  const needed = deep.issue({ key: 'p256' })
+  const other = intermediate.issue({ key: 'p256' })
+  const strangers = Array.from({ length: 18 }, (_, i) => createAuthority({ name: `Stranger ${i}` }).pem).join('')
+  for (const [name, certificate, pin, sent] of /** @type {const} */ ([['8 intermediates', needed, deep.pin, needed.chainPem], ['1 intermediate and 18 strangers', other, intermediate.pin, other.chainPem + strangers]])) {
+    const server = createServer({ cert: sent, key: certificate.keyPem, keepAliveTimeout: 120_000 }, answer)
+    chains.push({ name, port: await listen(server), fingerprint: certificate.fingerprint, pin })
+  }
+}
+
 const proxy = createHttpServer().on('connect', (req, client) => {
   const { port } = new URL(`http://${req.url}`)
   const upstream = connect(Number(port), '127.0.0.1', () => client.write('HTTP/1.1 200 OK\r\n\r\n'))
@@ -44,5 +57,5 @@ const proxy = createHttpServer().on('connect', (req, client) => {
   for (const socket of [client, upstream]) socket.on('error', () => (client.destroy(), upstream.destroy())).on('close', () => (client.destroy(), upstream.destroy()))
 })
 
-process.send?.({ servers, proxy: await listen(proxy), ca: root.pem, caPin: intermediate.pin, caPem: intermediate.pem })
+process.send?.({ servers, chains, proxy: await listen(proxy), ca: root.pem, caPin: intermediate.pin, caPem: intermediate.pem })
 process.on('disconnect', () => process.exit())
