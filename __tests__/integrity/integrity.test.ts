@@ -96,6 +96,7 @@ describe("integrity: 'refuse'", () => {
     const api = axios.create({ baseURL: server.url, proxy: false })
     pinning.attach(api)
     expect((await api.get('/')).status).toBe(200)
+    const bytes = server.decryptedBytes
     process.env['NODE_TLS_REJECT_UNAUTHORIZED'] = '0'
     closing.push(() => delete process.env['NODE_TLS_REJECT_UNAUTHORIZED'])
     await nextLook()
@@ -104,6 +105,7 @@ describe("integrity: 'refuse'", () => {
     expect((findPinningError(error) as IntegrityError).findings).toEqual([{ name: 'NODE_TLS_REJECT_UNAUTHORIZED', detail: expect.stringContaining('it is 0') }])
     expect(await send(pinning.agent, server.port)).toMatchObject({ code: 'ERR_PIN_INTEGRITY' })
     expect(server.requests).toHaveLength(1)
+    expect(server.decryptedBytes).toBe(bytes)
     expect(pinning.status().counters.blocked).toBe(2)
     delete process.env['NODE_TLS_REJECT_UNAUTHORIZED']
     await nextLook()
@@ -130,7 +132,8 @@ describe("integrity: 'refuse'", () => {
     openInspector()
     const pinning = pinningFor({ integrity: 'refuse' })
     pinning.update(pins)
-    expect(await send(pinning.agent, server.port)).toMatchObject({ code: 'ERR_PIN_INTEGRITY' })
+    expect(await send(pinning.agent, server.port, { body: 'a secret' })).toMatchObject({ code: 'ERR_PIN_INTEGRITY' })
+    expect(server.decryptedBytes).toBe(0)
   })
 })
 
