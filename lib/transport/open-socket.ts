@@ -2,7 +2,7 @@ import { connect, isIP } from 'node:net'
 import type { Socket } from 'node:net'
 import { findRefusal } from './admission.js'
 import { connectPinned } from './connect.js'
-import type { Connector, Target } from './connect.js'
+import type { Connector, Target } from './connector.js'
 import { refusedSocket } from './refused-socket.js'
 
 /** What a client other than Node's own agent (undici, http2) wants opened. */

@@ -8,7 +8,7 @@ import type { TLSSocket } from 'node:tls'
 import { ProxyError } from '../errors.js'
 import { loadModule } from '../policy/load-module.js'
 import { connectPinned } from './connect.js'
-import type { Connector } from './connect.js'
+import type { Connector } from './connector.js'
 import type { Proxy, ProxyServer, TunnelAgent } from './proxy.js'
 
 /** What the connection to a proxy is made with. */
