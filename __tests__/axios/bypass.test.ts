@@ -304,3 +304,61 @@ test('a report-only host is no way past the agent while another host is enforced
   expect(await codeOf(() => api.post(`https://127.0.0.1:${redirector.port}/${encodeURIComponent(impostor.url)}`, 'secret', { httpsAgent: agent }))).toBe('ERR_PIN_BYPASS')
   expect(impostor.decryptedBytes).toBe(before)
 })
+
+describe('a config that two pinned instances share', () => {
+  test.each([0, 1, 2, 3])('is not unsealed by the laxer one on its way (%i turns later)', async (turns) => {
+    const strict = pinned()
+    const lax = pinned({}, { allowedSHAFingerprints: [otherLeaf.fingerprint, otherLeaf.pin] })
+    let shared: InternalAxiosRequestConfig | undefined
+    const give = async (config: InternalAxiosRequestConfig): Promise<InternalAxiosRequestConfig> => (shared ??= config)
+    strict.interceptors.request.use(give)
+    lax.interceptors.request.use(async (config) => {
+      const given = await give(config)
+      for (let i = 0; i < turns; i++) await undefined
+      return given
+    })
+    const seen = impostor.requests.length
+    const [refused] = await Promise.allSettled([strict.post(impostor.url, 'secret'), lax.get(impostor.url)])
+    expect(refused).toMatchObject({ status: 'rejected', reason: { code: 'ERR_PIN_MISMATCH' } })
+    // The laxer one's own request.
+    expect(impostor.requests.length - seen).toBe(1)
+  })
+})
+
+describe('a config whose setters go nowhere', () => {
+  class Stubborn {
+    constructor(config: object) {
+      const { httpsAgent: _, transformRequest: __, ...rest } = config as Record<string, unknown>
+      Object.assign(this, rest)
+    }
+  }
+  const stubborn = (name: string, value: unknown): ((config: InternalAxiosRequestConfig) => InternalAxiosRequestConfig) => (config) => {
+    const made = new Stubborn(config)
+    // Of its class, as an accessor of a class is.
+    const holder = Object.create(Stubborn.prototype) as object
+    Object.defineProperty(holder, name, { get: () => value, set: () => undefined, enumerable: true, configurable: true })
+    Object.setPrototypeOf(made, holder)
+    if (name !== 'httpsAgent') Object.assign(made, { httpsAgent: agent })
+    return made as unknown as InternalAxiosRequestConfig
+  }
+
+  test.each([
+    ['httpsAgent', agent],
+    ['transformRequest', [(data: unknown) => data]]
+  ])('%s, in a class', async (name, value) => {
+    const api = pinned()
+    api.interceptors.request.use(stubborn(name, value))
+    const bytes = impostor.decryptedBytes
+    expect(await codeOf(() => api.post(impostor.url, 'secret'))).toMatch(/^ERR_PIN_/)
+    expect(impostor.decryptedBytes).toBe(bytes)
+  })
+
+  test.each(['httpsAgent', 'httpAgent', 'adapter', 'proxy', 'beforeRedirect'])('%s, in the object itself', async (name) => {
+    const api = pinned()
+    const leak = { httpsAgent: agent, httpAgent: agent, adapter: directAdapter, proxy: proxyOf(), beforeRedirect: undefined }[name]
+    api.interceptors.request.use((config) => Object.defineProperty({ ...config }, name, { get: () => leak, set: () => undefined, enumerable: true, configurable: true }))
+    const bytes = impostor.decryptedBytes
+    expect(await codeOf(() => api.post(impostor.url, 'secret'))).toMatch(/^ERR_PIN_/)
+    expect(impostor.decryptedBytes).toBe(bytes)
+  })
+})

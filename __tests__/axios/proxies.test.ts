@@ -436,3 +436,35 @@ test('an idle tunnel does not keep the process alive', async () => {
   expect(ended).toMatchObject({ code: 0, reported: 200 })
   await until(() => via.openSockets === 0)
 })
+
+describe('a config that is sent again keeps what it said of proxies, not what was put there', () => {
+  type Change = (config: Record<string, unknown>) => unknown
+  const cases: Array<[string, AxiosRequestConfig, Change, boolean]> = [
+    ['unchanged', {}, () => undefined, true],
+    ['unchanged, with proxy: false', { proxy: false }, () => undefined, false],
+    ['its proxy: false taken away', { proxy: false }, (config) => delete config['proxy'], true],
+    ['its proxy: false made null', { proxy: false }, (config) => (config['proxy'] = null), true],
+    ['without the agents', {}, (config) => ['httpAgent', 'httpsAgent', 'beforeRedirect'].forEach((name) => delete config[name]), true],
+    ['without the agents, with proxy: false', { proxy: false }, (config) => ['httpAgent', 'httpsAgent', 'beforeRedirect'].forEach((name) => delete config[name]), false],
+    ['without its transforms', {}, (config) => (config['transformRequest'] = []), true],
+    ['without its transforms, with proxy: false', { proxy: false }, (config) => (config['transformRequest'] = []), false]
+  ]
+  test.each(cases)('%s', async (_, first, change, goesThrough) => {
+    const via = await proxy()
+    const { api } = pinned({ proxy: via.url, agent: { keepAlive: false } })
+    const { config } = await api.get<unknown>(genuine.url, first)
+    const before = via.asked.length
+    change(config as never)
+    for (let i = 0; i < 2; i++) expect((await api.request(config)).status).toBe(200)
+    expect(via.asked.length - before).toBe(goesThrough ? 2 : 0)
+  })
+
+  test('and a new one with proxy: false is not taken for it', async () => {
+    const via = await proxy()
+    const { api } = pinned({ proxy: via.url, agent: { keepAlive: false } })
+    const { config } = await api.get<unknown>(genuine.url)
+    expect(via.asked).toHaveLength(1)
+    expect((await api.get(genuine.url, { proxy: false, beforeRedirect: config.beforeRedirect as never })).status).toBe(200)
+    expect(via.asked).toHaveLength(1)
+  })
+})

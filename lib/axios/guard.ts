@@ -9,122 +9,28 @@ import { agentsBesideHttp2, findHttp2Bypass, sealHttp2, wantsHttp2 } from './htt
 import { routeOf } from './route.js'
 import type { Agents } from './route.js'
 
-type Fields = Partial<Record<(typeof sealedFields)[number], unknown>>
+/** The fields of a config that decide which connection its request takes. */
+export type Fields = Partial<Record<(typeof sealedFields)[number], unknown>>
 
 /** What the user's config said, and what the seal put there: a retry (`instance(error.config)`) must not take ours for theirs. */
-interface Memory {
+export interface Memory {
   readonly given: Fields
   readonly sealed: Fields
 }
 
 /** axios' own types say less than a config may hold. */
 export type Config = Record<string, unknown>
-type Transform = (this: Config, data: unknown) => unknown
 
 /** Fields that decide which connection a request takes. */
 const sealedFields = ['adapter', 'httpAgent', 'httpsAgent', 'proxy', 'transport', 'socketPath', 'httpVersion', 'http2Options', 'beforeRedirect', 'env', 'fetchOptions'] as const
 
-/** Every seal there is, and what it remembers of a config that it has sealed before. */
-const seals = new WeakMap<Transform, { readonly core: PinningCore; recall(config: Config): Memory | undefined }>()
-
 /**
- * @returns a function that appends the seal to a config, as its last `transformRequest`. axios runs that with the final
- * config as `this`, after every interceptor and every other transform, right before it picks the adapter; so nothing that
- * a request brings along can change its agents afterwards. Does the same for a config that was sealed before.
+ * What a config gets in the place of its own, right before axios picks the adapter; with what it had. `undefined` where it is
+ * let go, since nothing at all is enforced.
+ *
+ * @param memory of an earlier time that the config was sealed
  */
-export function createGuard(core: PinningCore): (config: Config) => void {
-  const usual = new UsualRequests(core)
-  const seal: Transform = function (data) {
-    if (!usual.seal(this)) sealNow(this, core, usual.recall(this))
-    return data
-  }
-  seals.set(seal, { core, recall: (config) => usual.recall(config) })
-  // Frozen: a transform that runs before the seal cannot take it out. The same list while requests bring the same transforms.
-  let list: readonly Transform[] = Object.freeze([seal])
-
-  return (config) => {
-    const transforms = config['transformRequest']
-    if (transforms === list) return
-    if (!isSame(transforms, list)) {
-      const next = sealAfter(asArray(transforms), seal, core, config)
-      if (next.at(-1) !== seal) return void (config['transformRequest'] = next)
-      list = next
-    }
-    config['transformRequest'] = list
-  }
-}
-
-/** With the seal of the last request, when they say already what a retry needs; otherwise with one of its own, which remembers that. */
-function sealAfter(transforms: readonly Transform[], usual: Transform, core: PinningCore, config: Config): readonly Transform[] {
-  const earlier = transforms.filter((each) => seals.has(each))
-  const [first = usual] = earlier
-  const known = earlier.length <= 1 && seals.get(first)?.core === core
-  return Object.freeze([...transforms.filter((each) => !seals.has(each)), known ? first : sealRecalling(seals.get(first)?.recall(config), core)])
-}
-
-/** Whether a request brings the transforms of a sealed list, with or without the seal. */
-function isSame(transforms: unknown, list: readonly Transform[]): boolean {
-  if (!Array.isArray(transforms) || (transforms.length !== list.length - 1 && transforms.length !== list.length)) return false
-  return (transforms as unknown[]).every((each, i) => each === list[i])
-}
-
-function sealRecalling(memory: Memory | undefined, core: PinningCore): Transform {
-  const seal: Transform = function (data) {
-    sealNow(this, core, memory)
-    return data
-  }
-  seals.set(seal, { core, recall: () => memory })
-  return seal
-}
-
-/** Requests whose config says nothing of connections, or no more than `proxy: false`: all of them are sealed with the same fields. */
-class UsualRequests {
-  readonly #core: PinningCore
-  #memories: readonly Memory[] | undefined
-
-  constructor(core: PinningCore) {
-    this.#core = core
-  }
-
-  /** @returns whether the config was one of these, and is sealed */
-  seal(config: Config): boolean {
-    const prototype: unknown = Object.getPrototypeOf(config)
-    if (prototype !== null && prototype !== Object.prototype) return false
-    const own = (field: string): unknown => (Object.hasOwn(config, field) ? config[field] : undefined)
-    const [byDefault, direct] = (this.#memories ??= this.#make()) as [Memory, Memory]
-    const proxy = own('proxy')
-    const httpsAgent = own('httpsAgent')
-    const { sealed } = httpsAgent ? (httpsAgent === direct.sealed.httpsAgent ? direct : byDefault) : proxy === false ? direct : byDefault
-    const isUsual = (field: keyof Fields): boolean => {
-      const value = own(field)
-      return value === undefined || value === sealed[field]
-    }
-    // One by one: this is part of every request.
-    if (!((proxy ?? false) === false && isUsual('httpsAgent') && isUsual('httpAgent') && isUsual('beforeRedirect') && isUsual('transport') && isUsual('socketPath') && isUsual('httpVersion') && isUsual('http2Options'))) return false
-    if (chosenAdapter(own('adapter')) !== 'http') return false
-    Object.assign(config, sealed)
-    return true
-  }
-
-  /** By the objects that are only ours. */
-  recall(config: Config): Memory | undefined {
-    return this.#memories?.find(({ sealed }) => (['httpsAgent', 'httpAgent', 'beforeRedirect'] as const).some((field) => ownOrTemplate(config, field) === sealed[field]))
-  }
-
-  #make(): Memory[] {
-    return [undefined, false].map((proxy) => {
-      // Without a prototype, on which anything may have been put.
-      const given = { __proto__: null, proxy } as Fields
-      return { given, sealed: fieldsOf(routeOf(given, this.#core) as Agents, undefined) }
-    })
-  }
-}
-
-function fieldsOf(agents: { http: unknown; https: unknown }, beforeRedirect: unknown): Fields {
-  return { adapter: 'http', httpAgent: agents.http, httpsAgent: agents.https, proxy: false, transport: undefined, socketPath: undefined, httpVersion: undefined, http2Options: undefined, beforeRedirect: keepAgents(agents, beforeRedirect) }
-}
-
-function sealNow(config: Config, core: PinningCore, memory: Memory | undefined): void {
+export function decide(config: Config, core: PinningCore, memory: Memory | undefined): Memory | undefined {
   const given = readGiven(config, memory)
   const adapter = chosenAdapter(given.adapter)
   const allowed = adapter === 'http' || adapter === 'fetch' ? undefined : askForAdapter(adapter, config, core)
@@ -132,10 +38,10 @@ function sealNow(config: Config, core: PinningCore, memory: Memory | undefined):
   const jar = given.httpsAgent ? findCookieJar(ownOrTemplate(config, 'jar'), given.httpsAgent) : undefined
   const route = adapter === 'fetch' ? { http: core.plainAgent, https: core.agent } : routeOf(jar ? { proxy: given.proxy } : given, core)
   const bypass = allowed instanceof BypassError ? allowed : (findBypass(given, adapter, http2, core) ?? (route instanceof Error ? route : undefined))
-  // Let go only where nothing at all is enforced: past the agent, a redirect could lead anywhere.
+  // Past the agent, a redirect could lead anywhere.
   if (bypass && !core.policies.modes.has('enforce')) {
     if (core.policies.modes.has('report-only')) core.reporter.warnOnce(`axios-ssl-pinning: ${bypass.message} (let pass, report-only)`)
-    return
+    return undefined
   }
   // A refusal is not thrown but given to axios as an agent that fails: so it becomes an AxiosError of the user's own copy
   // of axios, and no interceptor can recover the request from before the seal. An allowed adapter gets them too.
@@ -151,9 +57,12 @@ function sealNow(config: Config, core: PinningCore, memory: Memory | undefined):
     ...(!bypass && adapter === 'fetch' && sealFetch(given, core)),
     ...(typeof allowed === 'function' && sealFetchFor(given, core))
   }
-  // Own properties, so that nothing is read from a prototype. Sent again, the config brings a seal that knows what was given.
-  const transforms = asArray(config['transformRequest']).filter((each) => !seals.has(each))
-  Object.assign(config, sealed, { transformRequest: Object.freeze([...transforms, sealRecalling({ given, sealed }, core)]) })
+  return { given, sealed }
+}
+
+/** What every request gets that is sent by axios' own http adapter. */
+export function fieldsOf(agents: { http: unknown; https: unknown }, beforeRedirect: unknown): Fields {
+  return { adapter: 'http', httpAgent: agents.http, httpsAgent: agents.https, proxy: false, transport: undefined, socketPath: undefined, httpVersion: undefined, http2Options: undefined, beforeRedirect: keepAgents(agents, beforeRedirect) }
 }
 
 /** A field that still holds what the seal put there counts as untouched: then what the user gave before it holds. */
@@ -184,7 +93,7 @@ function findBypass(given: Fields, adapter: unknown, http2: boolean, core: Pinni
 }
 
 /** `'http'` or `'fetch'` when that one of axios' own would be chosen, or can be the only one; else the one that axios would choose. */
-function chosenAdapter(adapter: unknown): unknown {
+export function chosenAdapter(adapter: unknown): unknown {
   for (const each of Array.isArray(adapter) ? (adapter as unknown[]) : [adapter]) {
     if (each === undefined || each === null || each === false) continue
     // axios' own adapters carry their name; putting the name in its place selects the genuine one whoever says so.
@@ -218,8 +127,4 @@ function keepAgents(agents: { http: unknown; https: unknown }, beforeRedirect: u
     Object.assign(options, { agents: { ...agents }, nativeProtocols })
     for (const name of ['agent', 'createConnection', 'socketPath']) delete options[name]
   }
-}
-
-function asArray(transforms: unknown): readonly Transform[] {
-  return (Array.isArray(transforms) ? (transforms as unknown[]) : [transforms]).filter((each) => typeof each === 'function') as Transform[]
 }

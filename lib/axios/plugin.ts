@@ -7,8 +7,8 @@ import { PinningCore, dispatcherOf } from '../pinning.js'
 import type { PinningOptions, PinningStatus } from '../pinning.js'
 import type * as https from 'node:https'
 import type { UndiciDispatcher } from '../transport/dispatcher.js'
-import { createGuard } from './guard.js'
 import type { Config } from './guard.js'
+import { createSealer } from './seal.js'
 
 /** One policy, for one or several axios instances and agents. */
 export interface Pinning {
@@ -84,10 +84,9 @@ export function createPinnedAxios(options: PinningOptions, axiosDefaults?: Creat
  */
 export function createPinning(options: PinningOptions): Pinning {
   const core = new PinningCore(options)
-  const guard = createGuard(core)
+  const seal = createSealer(core)
   const interceptor = (config: InternalAxiosRequestConfig): InternalAxiosRequestConfig => {
-    if (isObject(config)) guard(config as unknown as Config)
-    return config
+    return isObject(config) ? (seal(config as unknown as Config) as unknown as InternalAxiosRequestConfig) : config
   }
   return {
     agent: core.agent,
