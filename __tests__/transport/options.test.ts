@@ -1,5 +1,6 @@
 import { constants } from 'node:crypto'
 import * as https from 'node:https'
+import type { Socket } from 'node:net'
 import * as tls from 'node:tls'
 import type { TLSSocket } from 'node:tls'
 import { PinningError, createPinning, createPinningAgent } from '../../lib/index.js'
@@ -341,6 +342,30 @@ describe('an idle socket', () => {
     expect(await idleTimeout(options, hint)).toBe(expected)
   })
 
+  test('has no timer any more once it is used again, whatever the request says of one', async () => {
+    const server = await start()
+    const agent = agentFor()
+    await send(agent, server.port)
+    for (const options of [{}, { timeout: 0 }, { timeout: 700 }]) {
+      const seen: Array<number | undefined> = []
+      expect(await send(agent, server.port, { ...options, onRequest: (request) => request.on('socket', (socket) => seen.push(socket.timeout)) })).toMatchObject({ status: 200, reused: true })
+      expect(seen).toEqual([options.timeout ?? 0])
+    }
+  })
+
+  test('is asked about by way of the agents of requests too, and a time that is set later counts', async () => {
+    const server = await start()
+    const pinning = createPinning({ pins, tls: { ca: root.pem } })
+    closing.push(() => pinning.close())
+    let socket: Socket | undefined
+    await send(pinning.agent, server.port, { onRequest: (request) => request.on('socket', (given) => (socket = given)) })
+    await until(() => holdings(pinning.agent).freeSockets === 1)
+    const other = (pinning.agent as unknown as { through(rule: false): https.Agent & { keepSocketAlive(of: object): boolean } }).through(false)
+    pinning.agent.options.timeout = 3_000
+    expect(other.keepSocketAlive(socket as Socket)).toBe(true)
+    expect(socket?.timeout).toBe(3_000)
+  })
+
   test('has no timer, and no listener for one, while a request is under way', async () => {
     const server = await start({ handler: (_, res) => void setTimeout(() => res.end('x'), 20) })
     const agent = agentFor()
@@ -374,4 +399,15 @@ test('a certificate that has been accepted for one name is still refused for ano
   }
   expect(outcomes).toEqual(['200', 'ERR_TLS_CERT_ALTNAME_INVALID', '200', 'ERR_TLS_CERT_ALTNAME_INVALID', '200'])
   expect(server.requests).toHaveLength(3)
+})
+
+test("Node's own check of names on a request is none of the user's (got passes it)", async () => {
+  const server = await start()
+  const agent = agentFor()
+  const outcomes = []
+  for (const checkServerIdentity of [tls.checkServerIdentity, () => undefined]) {
+    const { status, code } = await send(agent, server.port, { checkServerIdentity })
+    outcomes.push(status ?? code)
+  }
+  expect(outcomes).toEqual([200, 'ERR_PIN_BYPASS'])
 })

@@ -1,7 +1,7 @@
 import { types } from 'node:util'
 import { PolicyInvalidError } from '../errors.js'
 import { describeType, quoteInput } from '../pin/pin.js'
-import { loadLevenshtein } from './libraries.cjs'
+import { findAlike } from './suggestions.js'
 
 /**
  * A copy of an options object with only its own properties and no prototype, so that nothing put on
@@ -96,8 +96,7 @@ function showName(name: string): string {
 /** `did you mean "certificates"?`, or all there are. */
 export function suggestOption(name: string, names: readonly string[]): string {
   if (name.length > 40) return `there are: ${names.join(', ')}`
-  const { closest, distance } = loadLevenshtein()
-  const alike = closest(name, names)
-  const near = distance(name.toLowerCase(), alike.toLowerCase()) <= Math.max(3, name.length / 2)
-  return near ? `did you mean ${JSON.stringify(alike)}?` : `there are: ${names.join(', ')}`
+  const lower = new Map(names.map((each) => [each.toLowerCase(), each]))
+  const [alike] = findAlike(name.toLowerCase(), [...lower.keys()], () => Math.max(3, name.length / 2))
+  return alike === undefined ? `there are: ${names.join(', ')}` : `did you mean ${JSON.stringify(lower.get(alike))}?`
 }

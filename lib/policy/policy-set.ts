@@ -4,10 +4,10 @@ import type { PinningError } from '../errors.js'
 import { canonicalHost, maxHostLength, parseHostPattern } from '../pin/hostname.js'
 import type { HostPattern } from '../pin/hostname.js'
 import { describeType, quoteInput } from '../pin/pin.js'
-import { loadLevenshtein } from './libraries.cjs'
 import { ownOptions, readBoolean, readChoice } from './options.js'
 import { modes, parsePolicy } from './policy.js'
 import type { HostPolicy, PinningMode, Policy } from './policy.js'
+import { findAlike } from './suggestions.js'
 
 /** The part of the options that says whom to trust. */
 export interface PolicyOptions {
@@ -175,15 +175,9 @@ export class PolicySet {
 
   /** Up to three patterns that look most like a host, for error texts. Looks at no more than 1,000. */
   nearestPatterns(host: string): string[] {
-    const { distance } = loadLevenshtein()
     const patterns: string[] = []
     for (const policy of this.policies()) if (patterns.push(policy.pattern) >= 1_000) break
-    return patterns
-      .map((pattern) => ({ pattern, far: distance(host.slice(0, 253), pattern) }))
-      .filter(({ pattern, far }) => far <= Math.max(4, pattern.length / 2))
-      .sort((a, b) => a.far - b.far)
-      .slice(0, 3)
-      .map(({ pattern }) => pattern)
+    return findAlike(host.slice(0, 253), patterns, (pattern) => Math.max(4, pattern.length / 2)).slice(0, 3)
   }
 
   #addPatterns(pins: PolicyOptions['pins']): number {

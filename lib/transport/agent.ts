@@ -75,7 +75,7 @@ export class PinningAgent extends https.Agent {
       // Not called by this class. Whoever copies the options of this agent into another one gets connections that are refused.
       checkServerIdentity: refuseCopiedOptions
     })
-    this.#idle = pool.timeout === undefined ? Object.create(this, { options: { value: { ...this.options, timeout: idleMs } } }) as object : this
+    this.#idle = Object.create(this, { options: { value: { ...this.options, timeout: idleMs } } }) as object
     this.#clientCertificate = tls.clientCertificate && new ClientCertificateFiles(tls.clientCertificate, {
       changed: () => settings.onClientCertificate?.(),
       failed: (problem) => settings.reporter.warnOnce(`axios-ssl-pinning: ${problem}`)
@@ -135,7 +135,7 @@ export class PinningAgent extends https.Agent {
     if (known) return known
     const addRequest = (req: ClientRequest, options: NamedOptions, ...legacy: unknown[]): void => this.#add(rule, req, options, legacy)
     // Those that read private fields, for whoever calls them on this object: interceptors of http requests do (nock, msw).
-    const own = Object.fromEntries((['createConnection', 'getName', 'destroy'] as const).map((name) => [name, { value: (this[name] as (...args: unknown[]) => unknown).bind(this) }]))
+    const own = Object.fromEntries((['createConnection', 'getName', 'keepSocketAlive', 'reuseSocket', 'destroy'] as const).map((name) => [name, { value: (this[name] as (...args: unknown[]) => unknown).bind(this) }]))
     const agent = Object.create(this, { ...own, addRequest: { value: addRequest } }) as https.Agent
     // The rules of nearly every request; a proxy of its own is an object of its own each time.
     if (typeof rule !== 'object') this.#through.set(rule, agent)
@@ -168,7 +168,13 @@ export class PinningAgent extends https.Agent {
 
   /** Node's own, told how long an idle socket is kept. Of its option `timeout` every request would have a timer and listeners, too. */
   override keepSocketAlive(socket: Duplex): boolean {
-    return nodeAgent.keepSocketAlive.call(this.#idle, socket)
+    return nodeAgent.keepSocketAlive.call(this.options.timeout === undefined ? this.#idle : this, socket)
+  }
+
+  override reuseSocket(socket: Duplex & Partial<Socket>, request: ClientRequest): void {
+    // Of the time that it was idle; Node ends only a timer that its option has set.
+    if (socket.timeout && this.options.timeout === undefined) socket.setTimeout?.(0)
+    nodeAgent.reuseSocket.call(this, socket, request)
   }
 
   /** Called by Node's agent when it wants a new socket. */
@@ -343,7 +349,7 @@ const connectionFields = [
 /** How long an idle socket is kept, as in Node's global agent. */
 export const idleMs = 5_000
 
-const nodeAgent = https.Agent.prototype as unknown as { addRequest(...args: unknown[]): void; keepSocketAlive(socket: Duplex): boolean }
+const nodeAgent = https.Agent.prototype as unknown as { addRequest(...args: unknown[]): void; keepSocketAlive(socket: Duplex): boolean; reuseSocket(socket: Duplex, request: ClientRequest): void }
 
 function refuseCopiedOptions(): Error {
   return new BypassError('agent.options', 'they were copied into an agent that checks no pins; right would be the pinning agent itself')

@@ -113,8 +113,11 @@ export function createContext(options: SecureContextOptions): SecureContext {
 
 /** The first TLS option that a request brings along. */
 export function findTlsOption(options: object): string | undefined {
-  // A loop over these is quicker than one over the keys of the options.
-  return perRequestTlsOptions.find((name) => (options as Record<string, unknown>)[name] !== undefined && Object.hasOwn(options, name))
+  // A loop over these is quicker than one over the keys of the options. Node's own check of the name says nothing (got passes it).
+  return perRequestTlsOptions.find((name) => {
+    const value = (options as Record<string, unknown>)[name]
+    return value !== undefined && value !== tls.checkServerIdentity && Object.hasOwn(options, name)
+  })
 }
 
 const contextOptions = [

@@ -14,7 +14,7 @@ export class PeerRecord {
   readonly fingerprint: string
   readonly validTo: number
   #pin: string | undefined
-  #chain: VerifiedChain | undefined
+  #built: { readonly served: string; readonly chain: VerifiedChain } | undefined
   #name: string | undefined
   /** A verdict has asked for the chain. */
   #isDecisive = false
@@ -40,12 +40,13 @@ export class PeerRecord {
 
   /** The verified chain, where a verdict has needed it. */
   get knownChain(): VerifiedChain | undefined {
-    return this.#isDecisive ? this.#chain : undefined
+    return this.#isDecisive ? this.#built?.chain : undefined
   }
 
   /**
-   * The verified chain. One that was found stays true for this leaf whatever is served later, while its dates hold; that
-   * none was found depends on what was served, so it is not remembered.
+   * The verified chain. One that was found stays true for this leaf and what was served with it, while its dates hold: with
+   * other certificates the chain may be another one, with a key in it that is pinned, or rejected. That none was found is
+   * not remembered.
    *
    * @param leaf the certificate as read from this connection: it knows what was served after it
    * @param anchors other ones than the record's when a session is resumed that was made before an update
@@ -57,10 +58,14 @@ export class PeerRecord {
 
   /** The same for those who tell of a verdict that was made without. */
   chainToTell(leaf: X509Certificate, anchors: TrustAnchors, now: number): VerifiedChain | undefined {
-    if (anchors !== this.anchors) return buildChain(leaf, servedAfter(leaf), anchors, now)
-    const known = this.#chain
+    const certificates = servedAfter(leaf)
+    if (anchors !== this.anchors) return buildChain(leaf, certificates, anchors, now)
+    const served = certificates.map(({ fingerprint256 }) => fingerprint256).join()
+    const known = this.#built?.served === served ? this.#built.chain : undefined
     if (known && known.validFrom <= now && now <= known.validTo) return known
-    return (this.#chain = buildChain(leaf, servedAfter(leaf), anchors, now))
+    const chain = buildChain(leaf, certificates, anchors, now)
+    this.#built = chain && { served, chain }
+    return chain
   }
 }
 
