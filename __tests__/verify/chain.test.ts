@@ -372,7 +372,7 @@ describe('a peer record', () => {
     return copy
   }
 
-  test('builds its chain once and keeps it, whatever is served later, as long as its dates hold', () => {
+  test('builds its chain once for what is served, and anew when that is something else', () => {
     const record = new PeerRecord(leaf.x509, anchors)
     const verify = jest.spyOn(X509Certificate.prototype, 'verify')
     try {
@@ -380,9 +380,11 @@ describe('a peer record', () => {
       const chain = record.chain(served(leaf, [intermediate]), anchors, now)
       expect(chain?.fingerprints).toEqual([leaf.fingerprint, intermediate.fingerprint, root.fingerprint])
       const checks = verify.mock.calls.length
-      expect(record.chain(served(leaf, []), anchors, now)).toBe(chain)
+      expect(record.chain(served(leaf, [intermediate]), anchors, now)).toBe(chain)
       expect(record.knownChain).toBe(chain)
       expect(verify.mock.calls.length).toBe(checks)
+      expect(record.chain(served(leaf, []), anchors, now)).toBeUndefined()
+      expect(record.chainToTell(served(leaf, [intermediate]), anchors, now)?.fingerprints).toEqual(chain?.fingerprints)
     } finally {
       verify.mockRestore()
     }
