@@ -71,7 +71,13 @@ function sealNow(config: Config, core: PinningCore, memory: Memory | undefined):
 }
 
 function put(config: Config, { sealed }: Memory, transforms: Transforms): void {
-  for (const [name, value] of Object.entries(sealed)) set(config, name, value)
+  try {
+    // Quicker than one by one; and all that is needed, unless something stands in the way.
+    Object.assign(config, sealed)
+  } catch {
+    // See set().
+  }
+  for (const name of Object.keys(sealed)) if (config[name] !== sealed[name as keyof typeof sealed]) set(config, name, sealed[name as keyof typeof sealed])
   set(config, 'transformRequest', transforms)
 }
 
