@@ -18,7 +18,7 @@ export function writeReport({ machine, results, figures }) {
     '|---|---|---:|---:|---:|---:|',
     ...results.flatMap(({ name, scores }) => scores.map((score, i) => `| ${i === 0 ? name : ''} | ${score.name} | ${score.perSecond.toFixed(score.perSecond < 100 ? 1 : 0)} | ${i === 0 ? '1' : show(score.ratio)} | ${i === 0 ? '1' : show(score.cpuRatio)} | ${score.overRecipe && score.name.startsWith('pinned') ? show(score.overRecipe) : ''} |`)),
     '',
-    ...(figures['lookups'] ? ['| hosts | look-up | built in | heap per host |', '|---:|---:|---:|---:|', ...figures['lookups'].map((/** @type {any} */ { hosts, lookupNanos, buildMs, bytesPerHost }) => `| ${hosts} | ${lookupNanos} ns | ${buildMs} ms | ${bytesPerHost} B |`), ''] : []),
+    ...(figures['lookups'] ? ['| hosts | look-up | built in | heap per host |', '|---:|---:|---:|---:|', ...figures['lookups'].map((/** @type {any} */ { hosts, lookupNanos, buildMs, bytesPerHost }) => `| ${hosts} | ${lookupNanos} ns | ${buildMs} ms | ${hosts < 1_000 ? 'too few to tell' : `${bytesPerHost} B`} |`), ''] : []),
     ...(figures['bytesPerIdleConnection'] ? [`Memory per idle connection: ${Object.entries(figures['bytesPerIdleConnection']).map(([name, bytes]) => `${name} ${bytes} B`).join(', ')}.`] : []),
     ...(figures['coldStart'] ? [`Cold start, this package over axios: ${show(figures['coldStart'].esm.over, 1)} ms by \`import\`, ${show(figures['coldStart'].cjs.over, 1)} ms by \`require\`, which loads ${figures['coldStart'].cjs.files} more files and ${figures['coldStart'].cjs.builtIns} more parts of Node.`] : []),
   ])
