@@ -12,7 +12,7 @@ export function writeReport({ machine, results, figures }) {
   const docs = (/** @type {string} */ name) => fileURLToPath(new URL(`../docs/${name}`, import.meta.url))
   writeFileSync(docs('performance.svg'), plot(results))
   replaceBetween('measured', [
-    `Node ${machine['node']}, OpenSSL ${machine['openssl']}, axios ${machine['axios']}, ${machine['cores']} cores of ${machine['cpu']}, Linux ${machine['kernel']}, ${machine['date']}; ${machine['rounds']} interleaved rounds. Ratios are to the first line of each set in the same round: median (quartiles).`,
+    `Node ${machine['node']}, OpenSSL ${machine['openssl']}, axios ${machine['axios']}, ${machine['cores']} cores of ${machine['cpu']}, Linux ${machine['kernel']}, ${machine['date']}; ${machine['rounds']} interleaved rounds, of requests twice as many. Ratios are to the first line of each set in the same round: median (quartiles).`,
     '',
     '| set | | per second | × speed | × CPU of the client | × the recipe |',
     '|---|---|---:|---:|---:|---:|',
