@@ -9,7 +9,7 @@ import type { TLSSocket } from 'node:tls'
 import { Agent } from 'undici'
 import { pinAxios } from '../../lib/index.js'
 import type { Pinning, PinningOptions } from '../../lib/index.js'
-import { axiosHas } from '../support/axios-version.js'
+import { axiosHas, axiosIs } from '../support/axios-version.js'
 import { loadModule } from '../../lib/policy/load-module.js'
 import { startProxy } from '../support/proxies.js'
 import type { TestProxy } from '../support/proxies.js'
@@ -76,9 +76,8 @@ const leakyConnection = (authority: URL): TLSSocket => connect({ host: authority
 const directAdapter = (config: InternalAxiosRequestConfig): Promise<never> => axios.create({ httpsAgent: agent, proxy: false }).request({ url: config.url as string, method: 'post', data: 'secret' })
 
 // What an older axios does not have is refused.
-const minor = Number(axios.VERSION.split('.')[1])
-const fetchCode = minor >= 7 ? 'ERR_PIN_MISMATCH' : 'ERR_PIN_BYPASS'
-const http2Code = minor >= 13 ? 'ERR_PIN_MISMATCH' : 'ERR_PIN_BYPASS'
+const fetchCode = axiosHas.fetch ? 'ERR_PIN_MISMATCH' : 'ERR_PIN_BYPASS'
+const http2Code = axiosHas.http2 ? 'ERR_PIN_MISMATCH' : 'ERR_PIN_BYPASS'
 
 /** What a request may bring along, as the README lists it; `what` is the column of the table. */
 const ways: Array<{ option: string; what: string; code: string; config: () => AxiosRequestConfig }> = [
@@ -259,7 +258,7 @@ test('a polluted Object.prototype supplies nothing', async () => {
   const before = impostor.decryptedBytes
   // Some versions of axios ask what they find there about their own options, and then refuse these themselves.
   const adapter = (config: InternalAxiosRequestConfig | undefined): unknown => config?.url && directAdapter(config)
-  const polluted = { httpsAgent: agent, transport: leaky, adapter, proxy: proxyOf(), socketPath: '/nowhere', httpVersion: 2, beforeRedirect: () => undefined, ...(minor >= 19 && { env: { fetch: leakyFetch }, fetchOptions: { dispatcher: leakyDispatcher }, http2Options: { ca } }) }
+  const polluted = { httpsAgent: agent, transport: leaky, adapter, proxy: proxyOf(), socketPath: '/nowhere', httpVersion: 2, beforeRedirect: () => undefined, ...(axiosIs('1.19') && { env: { fetch: leakyFetch }, fetchOptions: { dispatcher: leakyDispatcher }, http2Options: { ca } }) }
   for (const [name, value] of Object.entries(polluted)) {
     const api = pinned()
     Object.defineProperty(Object.prototype, name, { value, configurable: true, writable: true, enumerable: false })
@@ -361,4 +360,13 @@ describe('a config whose setters go nowhere', () => {
     expect(await codeOf(() => api.post(impostor.url, 'secret'))).toMatch(/^ERR_PIN_/)
     expect(impostor.decryptedBytes).toBe(bytes)
   })
+})
+
+test('a config that lets nothing be set at all is refused', async () => {
+  const api = pinned()
+  const unchanging: ProxyHandler<object> = { set: () => true, defineProperty: () => true }
+  api.interceptors.request.use((config) => new Proxy({ ...config, transformRequest: [(data: unknown) => data], httpsAgent: agent }, unchanging) as unknown as InternalAxiosRequestConfig)
+  const bytes = impostor.decryptedBytes
+  await expect(api.post(impostor.url, 'secret')).rejects.toMatchObject({ code: 'ERR_PIN_BYPASS' })
+  expect(impostor.decryptedBytes).toBe(bytes)
 })

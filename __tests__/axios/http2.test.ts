@@ -4,6 +4,7 @@ import { PassThrough, Readable } from 'node:stream'
 import { connect } from 'node:tls'
 import { findPinningError, pinAxios } from '../../lib/index.js'
 import type { PinReport, Pinning, PinningOptions } from '../../lib/index.js'
+import { axiosHas, axiosIs } from '../support/axios-version.js'
 import { failure, until, wait } from '../support/clients.js'
 import { startHttp2Server } from '../support/http2-server.js'
 import type { Http2TestServer } from '../support/http2-server.js'
@@ -20,13 +21,11 @@ const impostorLeaf = root.issue()
 const pins = [genuineLeaf.fingerprint, genuineLeaf.pin]
 const ca = root.pem
 
-const minor = Number(axios.VERSION.split('.')[1])
-const hasHttp2 = minor >= 13
-const describeHttp2 = hasHttp2 ? describe : describe.skip
+const describeHttp2 = axiosHas.http2 ? describe : describe.skip
 // Before axios 1.20 a failed connection ends the process of whoever does not pin.
-const testBare = minor >= 20 ? test : test.skip
+const testBare = axiosIs('1.20') ? test : test.skip
 // axios 1.13 does not close the sessions that it forgets.
-const testClosing = minor >= 14 ? test : test.skip
+const testClosing = axiosIs('1.14') ? test : test.skip
 const h2 = { httpVersion: 2 } as AxiosRequestConfig
 const h2With = (http2Options: object): AxiosRequestConfig => ({ httpVersion: 2, http2Options }) as AxiosRequestConfig
 
@@ -57,7 +56,7 @@ function pinned(options: PinningOptions = {}, defaults: AxiosRequestConfig = {})
 test(`an axios with HTTP/2 pins it, one without refuses it: ${axios.VERSION}`, async () => {
   const { api } = pinned()
   const outcome = await api.get(genuine.url, h2).then(({ data }) => String((data as { httpVersion: string }).httpVersion), (error: AxiosError) => `${error.code} ${error.message}`)
-  expect(outcome).toMatch(hasHttp2 ? /^2\.0$/ : /^ERR_PIN_BYPASS httpVersion .*axios 1\.13/)
+  expect(outcome).toMatch(axiosHas.http2 ? /^2\.0$/ : /^ERR_PIN_BYPASS httpVersion .*axios 1\.13/)
 })
 
 describeHttp2('HTTP/2', () => {
