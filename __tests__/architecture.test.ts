@@ -4,8 +4,8 @@ import { dirname, join, relative, resolve } from 'node:path'
 const lib = join(__dirname, '../lib')
 
 // Each may import those to its left, and itself. `pinning` is the file pinning.ts. `testing` stands alone; of the others
-// only `cli` may use it: `renewal plan` has the kit write its certificate request.
-const order = ['errors', 'pin', 'policy', 'formats', 'verify', 'report', 'integrity', 'transport', 'update', 'pinning', 'axios', 'cli']
+// only `cli` may use it: `renewal plan` has the kit write its certificate request. `late.cjs` is what loads the rest late.
+const order = ['late.cjs', 'errors', 'pin', 'policy', 'formats', 'verify', 'report', 'integrity', 'transport', 'update', 'pinning', 'axios', 'cli']
 
 const files = readdirSync(lib, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.ts'))
 

@@ -39,9 +39,34 @@ test('works as ESM', () => {
   expect(run('a.mjs', `import axios from 'axios'\nimport { findPinningError, pinAxios } from 'axios-ssl-pinning'\nimport { createAuthority, startHttpsServer } from 'axios-ssl-pinning/testing'\n${body}\nconsole.log(codes.join(), axios.VERSION)`)).toContain(`200,ERR_PIN_MISMATCH ${axiosVersion}`)
 })
 
-test('works as CommonJS, and each world’s copy recognises the other’s errors', () => {
+test('works as CommonJS, and both worlds have the same classes', () => {
   const head = `const axios = require('axios')\nconst { findPinningError, pinAxios } = require('axios-ssl-pinning')\nconst { createAuthority, startHttpsServer } = require('axios-ssl-pinning/testing')\n`
-  expect(run('b.cjs', `${head};(async () => {${body}\nconst other = await import('axios-ssl-pinning')\nlet thrown\ntry { pinAxios(axios.create(), { allowedSHAFingerprints: ['x'] }) } catch (err) { thrown = err }\nconsole.log(codes.join(), other.findPinningError({ cause: thrown })?.code, other.PinningError === require('axios-ssl-pinning').PinningError) })()`)).toContain('200,ERR_PIN_MISMATCH ERR_PIN_INVALID false')
+  expect(run('b.cjs', `${head};(async () => {${body}\nconst other = await import('axios-ssl-pinning')\nlet thrown\ntry { pinAxios(axios.create(), { allowedSHAFingerprints: ['x'] }) } catch (err) { thrown = err }\nconsole.log(codes.join(), other.findPinningError({ cause: thrown })?.code, other.PinningError === require('axios-ssl-pinning').PinningError) })()`)).toContain('200,ERR_PIN_MISMATCH ERR_PIN_INVALID true')
+})
+
+test.each(['mjs', 'cjs'])('what most programs do not need is loaded when an option or a call asks for it (%s)', (ending) => {
+  const take = ending === 'mjs' ? (name: string) => `await import('${name}')` : (name: string) => `require('${name}')`
+  const script = `(async () => {
+    const { createRequire } = ${take('node:module')}
+    const { cache } = createRequire(${ending === 'mjs' ? 'import.meta.url' : '__filename'})
+    const ours = () => Object.keys(cache).filter((file) => /axios-ssl-pinning.dist/.test(file)).map((file) => file.replace(/.*dist.cjs./, '').replaceAll('\\\\', '/'))
+    const { createPinnedAxios, createPinning, createPinningDispatcher, fileSource, loadPins } = ${take('axios-ssl-pinning')}
+    const axios = ${take('axios')}
+    const pins = { allowedSHAFingerprints: ['sha256/' + 'A'.repeat(43) + '=', 'sha256/' + 'B'.repeat(42) + 'A='] }
+    const early = ours()
+    const pinning = createPinning({ ...pins, reportTo: () => undefined, openTelemetry: true })
+    createPinningDispatcher(pins)
+    const asked = [() => loadPins('no.json'), () => fileSource('')].map((ask) => { try { ask() } catch (error) { return error.code } })
+    const error = await createPinnedAxios(pins, { proxy: false }).get('http://127.0.0.1:1/').catch((thrown) => thrown)
+    console.log(JSON.stringify({ early, late: ours().filter((file) => !early.includes(file)).sort(), asked, own: error instanceof (axios.AxiosError ?? axios.default.AxiosError), code: error.code }))
+    await pinning.close()
+  })()`
+  const { early, late, asked, own, code } = JSON.parse(run(`late.${ending}`, script)) as { early: string[]; late: string[]; asked: string[]; own: boolean; code: string }
+  expect(early.filter((file) => !/^(?:.*core\.cjs|core\.js|index\.js)$/.test(file))).toEqual([])
+  expect(late).toEqual(['formats/pins-file.js', 'report/report-queue.js', 'report/telemetry.js', 'transport/dispatcher.js', 'update/parts.js'])
+  expect(asked).toEqual(['ERR_PIN_POLICY_INVALID', 'ERR_PIN_POLICY_INVALID'])
+  // The axios that a program imports is the one whose instances it gets.
+  expect([own, code]).toEqual([true, 'ERR_PIN_BYPASS'])
 })
 
 test('its command runs', () => {

@@ -4,11 +4,11 @@ import { channel } from 'node:diagnostics_channel'
 import { connect } from 'node:tls'
 import { createPinning } from 'axios-ssl-pinning'
 import { createAuthority, createSelfSigned, startHttpsServer } from 'axios-ssl-pinning/testing'
-import { PolicySet } from '../dist/esm/policy/policy-set.js'
-import { Reporter } from '../dist/esm/report/reporter.js'
-import { TrustAnchors } from '../dist/esm/verify/anchors.js'
-import { PeerRecord } from '../dist/esm/verify/records.js'
-import { verifyPeer } from '../dist/esm/verify/verify.js'
+import { PolicySet } from '../dist/modules/esm/policy/policy-set.js'
+import { Reporter } from '../dist/modules/esm/report/reporter.js'
+import { TrustAnchors } from '../dist/modules/esm/verify/anchors.js'
+import { PeerRecord } from '../dist/modules/esm/verify/records.js'
+import { verifyPeer } from '../dist/modules/esm/verify/verify.js'
 
 const root = createAuthority()
 const leaf = root.issue()

@@ -4,7 +4,7 @@
 //
 // The same seed gives the same table. Needs a build (npm run build); --expose-gc measures memory as well.
 import { parseArgs } from 'node:util'
-import { ThreatMonitor } from '../dist/esm/report/threat-monitor.js'
+import { ThreatMonitor } from '../dist/modules/esm/report/threat-monitor.js'
 
 const { values } = parseArgs({ options: { runs: { type: 'string', default: '200' }, seed: { type: 'string', default: '1' }, json: { type: 'boolean', default: false } } })
 const runs = Number(values.runs)

@@ -9,7 +9,7 @@ import { fileSource, fileStore, findPinningError, pinAxios, pinOf } from 'axios-
 import { createAuthority, startHttpsServer } from 'axios-ssl-pinning/testing'
 
 const folder = mkdtempSync(join(tmpdir(), 'pin-sets-'))
-const command = join(dirname(createRequire(import.meta.url).resolve('axios-ssl-pinning/package.json')), 'dist/esm/cli/main.js')
+const command = join(dirname(createRequire(import.meta.url).resolve('axios-ssl-pinning/package.json')), 'dist/cjs/cli/main.js')
 const manifest = (/** @type {string[]} */ ...args) => execFileSync(process.execPath, [command, 'manifest', ...args], { cwd: folder, stdio: 'pipe' })
 
 const root = createAuthority()

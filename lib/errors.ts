@@ -63,7 +63,7 @@ export type DiagnosisVerdict =
   | 'unknown'
 
 /**
- * The base class. `instanceof` works within one copy of this package; across copies (ESM and CommonJS in
+ * The base class. `instanceof` works within one copy of this package; across copies (two versions in
  * one process) use {@link isPinningError} or `code`.
  */
 export class PinningError extends Error {

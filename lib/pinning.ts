@@ -1,6 +1,6 @@
 import type * as https from 'node:https'
 import { PolicyInvalidError } from './errors.js'
-import { withPinsFile } from './formats/pins-file.js'
+import { loadDelivery, loadDispatcher, loadPinsFile, loadUpdates } from './late.cjs'
 import { Integrity } from './integrity/integrity.js'
 import type { IntegrityOptions, IntegrityStatus } from './integrity/integrity.js'
 import { canonicalHost } from './pin/hostname.js'
@@ -25,14 +25,12 @@ import { readProxy } from './transport/proxy.js'
 import type { ProxyRule } from './transport/proxy.js'
 import { createProxyConnector } from './transport/proxy-connector.js'
 import type { ProxyOptions } from './transport/proxy-connector.js'
-import { createDelivery } from './transport/report-delivery.js'
-import { openDispatcher } from './transport/dispatcher.js'
 import type { PinningDispatcher, UndiciDispatcher } from './transport/dispatcher.js'
 import { PinningHttp2 } from './transport/http2.js'
 import type { PoolOptions, TlsOptions } from './transport/tls-options.js'
 import { systemClock } from './update/clock.js'
 import type { UpdateClock } from './update/clock.js'
-import { LivePins } from './update/live-pins.js'
+import type { LivePins } from './update/live-pins.js'
 import type { UpdateOptions } from './update/options.js'
 import type { UpdateStatus } from './update/updater.js'
 
@@ -131,8 +129,8 @@ export class PinningCore {
    * @throws {PolicyInvalidError | PinInvalidError | TypeError} naming the option
    */
   constructor(given: PinningOptions, clock = systemClock) {
-    this.#options = withPinsFile(readOptions(given, optionNames, 'options'))
-    this.reporter = new Reporter(this.#options, (endpoint) => createDelivery(endpoint, () => this.policies, this.#options.tls))
+    this.#options = readPinningOptions(given)
+    this.reporter = new Reporter(this.#options, (endpoint) => loadDelivery().createDelivery(endpoint, () => this.policies, this.#options.tls))
     this.dangerAllowAdapter = readFunction(this.#options.dangerAllowAdapter, 'dangerAllowAdapter')
     this.#mode = new ModeRule(this.#options, process.env, (text) => this.reporter.warnOnce(`axios-ssl-pinning: ${text}`))
     this.#policies = new PolicySet({ ...this.#options, mode: this.#mode.now.mode }, 1)
@@ -185,7 +183,7 @@ export class PinningCore {
    * @throws {PolicyInvalidError} when undici is not installed
    */
   get dispatcher(): UndiciDispatcher {
-    return (this.#dispatcher ??= openDispatcher(this.agent))
+    return (this.#dispatcher ??= loadDispatcher().openDispatcher(this.agent))
   }
 
   /**
@@ -258,7 +256,7 @@ export class PinningCore {
   }
 
   #keepUpToDate(updates: UpdateOptions, clock: UpdateClock): LivePins {
-    const live = new LivePins(
+    const live = new (loadUpdates().LivePins)(
       updates,
       {
         options: this.#options,
@@ -403,6 +401,13 @@ const optionNames = [
   'proxyPins',
   'proxyTls'
 ]
+
+/** With what is in a pins file. @throws {PolicyInvalidError | TypeError} naming the option */
+function readPinningOptions(given: PinningOptions): PinningOptions {
+  const options = readOptions(given, optionNames, 'options')
+  const { pinsFile } = options
+  return pinsFile === undefined ? options : loadPinsFile().withPinsFile({ ...options, pinsFile })
+}
 
 function hostAndPort(target: string | URL): { host: string; port: number } {
   const text = String(target)

@@ -247,7 +247,7 @@ test('--watch follows the servers and the file, and prints what changes', async 
   const server = await start()
   const target = `localhost:${server.port}`
   const path = pinsFile({ [target]: [leaf.pin, backup.pin] })
-  const child = spawn(process.execPath, [join(__dirname, '../../dist/esm/cli/main.js'), 'check', '--json', '--ca', ca, '--watch', '50ms', path], { stdio: ['ignore', 'pipe', 'pipe'] })
+  const child = spawn(process.execPath, [join(__dirname, '../../dist/cjs/cli/main.js'), 'check', '--json', '--ca', ca, '--watch', '50ms', path], { stdio: ['ignore', 'pipe', 'pipe'] })
   let stdout = ''
   let stderr = ''
   child.stdout.setEncoding('utf8').on('data', (chunk: string) => (stdout += chunk))
@@ -281,7 +281,7 @@ test('--watch ends when it is told to, even in the middle of a round', async () 
   const [server, stalled] = [await start(), await startStalledServer()]
   servers.push(stalled)
   const path = pinsFile({ [`localhost:${server.port}`]: [leaf.pin, backup.pin] })
-  const child = spawn(process.execPath, [join(__dirname, '../../dist/esm/cli/main.js'), 'check', '--ca', ca, '--timeout', '1h', '--watch', '20ms', path], { stdio: ['ignore', 'pipe', 'inherit'] })
+  const child = spawn(process.execPath, [join(__dirname, '../../dist/cjs/cli/main.js'), 'check', '--ca', ca, '--timeout', '1h', '--watch', '20ms', path], { stdio: ['ignore', 'pipe', 'inherit'] })
   const ended = new Promise((resolve) => child.on('close', resolve))
   await new Promise((resolve) => child.stdout.once('data', resolve))
   pinsFile({ [`localhost:${stalled.port}`]: [leaf.pin, backup.pin] })

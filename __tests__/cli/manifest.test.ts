@@ -398,7 +398,7 @@ describe('serve', () => {
     await start()
     const certificate = createAuthority().issue()
     for (const tls of [[], ['--tls-cert', write('cert.pem', certificate.chainPem), '--tls-key', write('key.pem', certificate.keyPem)]]) {
-      const child = spawn(process.execPath, [join(__dirname, '../../dist/esm/cli/main.js'), 'manifest', 'serve', at('pins.jws'), '--port', '0', '--json', ...tls], { stdio: ['ignore', 'pipe', 'inherit'] })
+      const child = spawn(process.execPath, [join(__dirname, '../../dist/cjs/cli/main.js'), 'manifest', 'serve', at('pins.jws'), '--port', '0', '--json', ...tls], { stdio: ['ignore', 'pipe', 'inherit'] })
       const [line] = (await once(child.stdout, 'data')) as [Buffer]
       const { url } = JSON.parse(line.toString()) as { url: string }
       expect(url).toMatch(new RegExp(`^http${tls.length ? 's' : ''}://127\\.0\\.0\\.1:\\d+/pins\\.jws$`))

@@ -14,7 +14,7 @@ import { createAuthority } from '../support/pki.js'
 
 // A real ACME server, a real ACME client, a server that serves certbot's live files, and a pinned client that calls it all
 // the time, each time over a new connection.
-const main = join(__dirname, '../../dist/esm/cli/main.js')
+const main = join(__dirname, '../../dist/cjs/cli/main.js')
 const spreadMs = 3_000
 const folder = mkdtempSync(join(tmpdir(), 'renewal-'))
 const pinsFile = join(folder, 'pins.yaml')

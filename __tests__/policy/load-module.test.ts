@@ -11,7 +11,7 @@ test('one that is missing rejects', async () => {
 })
 
 test.each(['cjs', 'esm'])('and from the %s build', (build) => {
-  const script = `import { loadModule } from './dist/${build}/policy/load-module.js'
+  const script = `import { loadModule } from './dist/modules/${build}/policy/load-module.js'
     console.log(typeof (await loadModule('https-proxy-agent', () => import('https-proxy-agent'))).HttpsProxyAgent)`
   expect(execFileSync(process.execPath, ['--input-type=module', '-e', script], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] })).toBe('function\n')
 })

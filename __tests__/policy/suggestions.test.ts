@@ -9,7 +9,7 @@ const pins = { 'other.test': [root.pin, root.issue().pin] }
 test('a library for suggestions that cannot be loaded takes nothing from an error, and from report-only no request', async () => {
   const server = await startServer({ certificate: root.issue() })
   jest.resetModules()
-  jest.doMock('../../lib/policy/libraries.cts', () => ({ ...jest.requireActual<object>('../../lib/policy/libraries.cts'), loadLevenshtein: () => { throw Object.assign(new Error('too many open files'), { code: 'EMFILE' }) } }))
+  jest.doMock('../../lib/late.cts', () => ({ ...jest.requireActual<object>('../../lib/late.cts'), loadLevenshtein: () => { throw Object.assign(new Error('too many open files'), { code: 'EMFILE' }) } }))
   jest.spyOn(process, 'emitWarning').mockImplementation(() => undefined)
   try {
     const { createPinningAgent: create } = await import('../../lib/index.js')
@@ -23,7 +23,7 @@ test('a library for suggestions that cannot be loaded takes nothing from an erro
     for (const agent of [enforcing, reporting]) agent.destroy()
   } finally {
     jest.restoreAllMocks()
-    jest.dontMock('../../lib/policy/libraries.cts')
+    jest.dontMock('../../lib/late.cts')
     jest.resetModules()
     await server.close()
   }

@@ -74,7 +74,7 @@ test('a report speaks to people and to machines', () => {
 
 test('logger: true writes pino lines, in order, also those from before pino was loaded', () => {
   const script = `
-    const { readLogger } = require(${JSON.stringify(join(__dirname, '../../dist/cjs/report/logger.js'))})
+    const { readLogger } = require(${JSON.stringify(join(__dirname, '../../dist/modules/cjs/report/logger.js'))})
     const logger = readLogger(true)
     logger.warn({ host: 'api.test' }, 'early')
     setTimeout(() => { logger.debug({}, 'not at this level'); logger.warn({}, String(logger.isLevelEnabled('debug'))) }, 300)`

@@ -4,7 +4,6 @@ import { InMemorySpanExporter, NodeTracerProvider, SimpleSpanProcessor } from '@
 import axios from 'axios'
 import { createPinning, pinAxios } from '../../lib/index.js'
 import type { PinViolation, Pinning, PinningOptions } from '../../lib/index.js'
-import { readOpenTelemetry } from '../../lib/report/telemetry.js'
 import { runChild } from '../support/child.js'
 import { send, wait } from '../support/clients.js'
 import { createAuthority, createSelfSigned } from '../support/pki.js'
@@ -176,5 +175,5 @@ test.each([
   [{ attributes: { a: 1 } }, 'openTelemetry.attributes'],
   [{ meterProvider: {} }, 'openTelemetry.meterProvider']
 ])('openTelemetry: %j is refused', (value, option) => {
-  expect(() => readOpenTelemetry(value)).toThrow(expect.objectContaining({ code: 'ERR_PIN_POLICY_INVALID', option }))
+  expect(() => createPinning({ allowedSHAFingerprints: [genuine.pin, backup.pin], openTelemetry: value as never })).toThrow(expect.objectContaining({ code: 'ERR_PIN_POLICY_INVALID', option }))
 })

@@ -25,8 +25,8 @@ export interface ChildOptions {
 const rootFolder = join(__dirname, '..', '..')
 
 /**
- * Runs an ES module's text with the same Node as this one. It finds `input`, `report(value)`, `load(path)` (a module of the
- * built package, e.g. `index.js`) and `require`.
+ * Runs an ES module's text with the same Node as this one. It finds `input`, `report(value)`, `load(path)` (of the
+ * built package: an entry, e.g. `index.js`, as it is published, or else the file by itself) and `require`.
  */
 export async function runChild(script: string, { input, env = {}, nodeOptions = [], timeoutMs = 25_000 }: ChildOptions = {}): Promise<Ended> {
   const dist = join(rootFolder, 'dist', 'esm', 'index.js')
@@ -35,7 +35,7 @@ export async function runChild(script: string, { input, env = {}, nodeOptions = 
     import { createRequire } from 'node:module'
     const require = createRequire(${JSON.stringify(pathToFileURL(join(rootFolder, 'package.json')).href)})
     const input = JSON.parse(process.env.CHILD_INPUT)
-    const load = (path) => import(${JSON.stringify(pathToFileURL(join(rootFolder, 'dist', 'esm')).href)} + '/' + path)
+    const load = (path) => import(${JSON.stringify(pathToFileURL(join(rootFolder, 'dist')).href)} + (path.endsWith('index.js') ? '/esm/' : '/modules/esm/') + path)
     const report = (value) => process.stdout.write('\\u0001' + JSON.stringify(value) + '\\n')
   `
   const child = spawn(process.execPath, [...nodeOptions, '--input-type=module', '-e', `${prelude}\n${script}`], {

@@ -265,7 +265,7 @@ test('a handshake that never ends is given up after ten seconds, as by undici', 
 
 test('undici that is not there is an error that says what to do, and axios’ fetch adapter is refused with it', async () => {
   jest.resetModules()
-  jest.doMock('../../lib/policy/libraries.cts', () => ({ ...jest.requireActual<object>('../../lib/policy/libraries.cts'), loadUndici: () => { throw Object.assign(new Error('Cannot find module undici'), { code: 'MODULE_NOT_FOUND' }) } }))
+  jest.doMock('../../lib/late.cts', () => ({ ...jest.requireActual<object>('../../lib/late.cts'), loadUndici: () => { throw Object.assign(new Error('Cannot find module undici'), { code: 'MODULE_NOT_FOUND' }) } }))
   try {
     const { createPinningDispatcher: create, pinAxios } = await import('../../lib/index.js')
     expect(() => create({ allowedSHAFingerprints: pins })).toThrow(expect.objectContaining({ code: 'ERR_PIN_POLICY_INVALID', message: expect.stringContaining('npm install undici') }))
@@ -277,7 +277,7 @@ test('undici that is not there is an error that says what to do, and axios’ fe
     expect((await api.get(genuine.url, { adapter: 'http' })).status).toBe(200)
     await pinning.close()
   } finally {
-    jest.dontMock('../../lib/policy/libraries.cts')
+    jest.dontMock('../../lib/late.cts')
     jest.resetModules()
   }
 })

@@ -435,10 +435,10 @@ describe('in a process of its own', () => {
       const caught = []
       const { X509Certificate } = require('node:crypto')
       const tls = require('node:tls')
-      const { PinningCore } = require('./dist/cjs/pinning.js')
-      const { PolicySet } = require('./dist/cjs/policy/policy-set.js')
-      const { Reporter } = require('./dist/cjs/report/reporter.js')
-      const { PinMismatchError } = require('./dist/cjs/errors.js')
+      const { PinningCore } = require('./dist/modules/cjs/pinning.js')
+      const { PolicySet } = require('./dist/modules/cjs/policy/policy-set.js')
+      const { Reporter } = require('./dist/modules/cjs/report/reporter.js')
+      const { PinMismatchError } = require('./dist/modules/cjs/errors.js')
       const { find } = PolicySet.prototype
       let finds = 0
       const boom = () => { throw new Error('boom') }

@@ -103,7 +103,7 @@ test('four writers, one of them killed again and again at any moment: a reader s
     }
   `
   const root = join(__dirname, '../..')
-  const start = () => spawn(process.execPath, ['--input-type=module', '-e', `const input = ${JSON.stringify({ folder })}; const load = (path) => import(${JSON.stringify(join(root, 'dist/esm'))} + '/' + path)\n${script}`], { cwd: root, stdio: ['ignore', 'ignore', 'pipe'] })
+  const start = () => spawn(process.execPath, ['--input-type=module', '-e', `const input = ${JSON.stringify({ folder })}; const load = (path) => import(${JSON.stringify(join(root, 'dist/modules/esm'))} + '/' + path)\n${script}`], { cwd: root, stdio: ['ignore', 'ignore', 'pipe'] })
   const writers = Array.from({ length: 4 }, start)
   let highest = 0
   let changes = 0

@@ -17,7 +17,7 @@ const { values } = parseArgs({
 })
 const setting = { clients: Number(values.clients), refreshMs: Number(values['refresh-minutes']) * 60_000, seed: Number(values.seed), window: Number(values.window) }
 
-const dist = new URL('../../dist/esm/update/', import.meta.url)
+const dist = new URL('../../dist/modules/esm/update/', import.meta.url)
 if (!existsSync(dist)) throw new Error('the package has to be built first: npm run build')
 /** @param {string} file */
 const load = (file) => import(new URL(file, dist).href)

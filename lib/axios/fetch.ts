@@ -2,7 +2,7 @@ import axios, { AxiosError } from 'axios'
 import type { InternalAxiosRequestConfig } from 'axios'
 import { BypassError, findPinningError } from '../errors.js'
 import type { PinningCore } from '../pinning.js'
-import { isPinningDispatcher } from '../transport/dispatcher.js'
+import { isPinningDispatcher } from '../transport/pinning-dispatchers.js'
 
 /** The fields of a config that axios' fetch adapter reads. */
 export interface FetchFields {

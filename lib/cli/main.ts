@@ -8,7 +8,8 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.
 
 const { version } = JSON.parse(readFileSync(new URL('../../../package.json', import.meta.url), 'utf8')) as { version: string }
 
-const code = await runProgram(process.argv.slice(2), process, version)
-process.exitCode = code
-// Once all is written, whatever may still be open.
-process.stdout.write('', () => process.exit(code))
+void runProgram(process.argv.slice(2), process, version).then((code) => {
+  process.exitCode = code
+  // Once all is written, whatever may still be open.
+  process.stdout.write('', () => process.exit(code))
+})

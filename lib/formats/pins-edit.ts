@@ -1,6 +1,6 @@
 import type { Document } from 'yaml'
 import { PolicyInvalidError } from '../errors.js'
-import { loadJsonc, loadYaml } from '../policy/libraries.cjs'
+import { loadJsonc, loadYaml } from '../late.cjs'
 import { parsePinsFile } from './pins-file.js'
 import type { PinsFile } from './pins-file.js'
 

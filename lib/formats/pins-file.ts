@@ -6,7 +6,7 @@ import { readInstant, suggestOption } from '../policy/options.js'
 import { parsePolicy } from '../policy/policy.js'
 import { PolicySet } from '../policy/policy-set.js'
 import type { PolicyOptions } from '../policy/policy-set.js'
-import { loadAjv } from '../policy/libraries.cjs'
+import { loadAjv } from '../late.cjs'
 import { pinsSchema } from './pins-schema.js'
 import { SourceError, readJson, readYaml } from './source-document.js'
 import type { Path, SourceDocument } from './source-document.js'
@@ -40,20 +40,7 @@ export interface PinsFile {
   readonly syntax: 'json' | 'yaml'
 }
 
-/**
- * Reads a pins file (JSON with comments, or YAML; at most 8 MiB), synchronously, and checks everything in it. The result
- * can be spread into the options: `pinAxios(api, { ...loadPins('pins.json'), onBadCertificate })`.
- *
- * @param path of the file, relative to the working directory, or a `file:` URL
- * @throws {PinsFileInvalidError} `ERR_PIN_POLICY_INVALID` with line, column and path of everything wrong in the file
- * @throws {PolicyInvalidError} when there is no such file, it is no regular file, too large or no UTF-8 text
- * @throws {TypeError} for what is no path
- */
-export function loadPins(path: string | URL): PolicyOptions {
-  return readPinsFile(path).policy
-}
-
-/** {@link loadPins}, with what the file says beside the policy. @throws as {@link loadPins} */
+/** What `loadPins` reads, with what the file says beside the policy; throws as that does. */
 export function readPinsFile(path: string | URL): PinsFile {
   const name = pathOf(path, 'pinsFile')
   return parsePinsFile(readTextFile(name, maxPinsBytes, 'pinsFile'), name)
@@ -89,14 +76,13 @@ export function parsePinsFile(text: string, name: string): PinsFile {
  * The options with the file's contents in the place of `pinsFile`. What is said in the program as well beats the file;
  * pins can only be in one of them.
  */
-export function withPinsFile<T extends Omit<PolicyOptions, 'mode'>>(options: T & { pinsFile?: string | URL }): T {
+export function withPinsFile<T extends Omit<PolicyOptions, 'mode'>>(options: T & { pinsFile: string | URL }): T {
   const { pinsFile, ...given } = options
-  if (pinsFile === undefined) return options
   for (const name of ['pins', 'allowedSHAFingerprints'] as const) {
     if (options[name] !== undefined) throw new PolicyInvalidError(name, 'the pins come from pinsFile; write them in one place')
   }
   const said = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined))
-  return { ...loadPins(pinsFile), ...said } as T
+  return { ...readPinsFile(pinsFile).policy, ...said } as T
 }
 
 const maxPinsBytes = 8 * 1024 * 1024

@@ -1,7 +1,7 @@
 import type { Node as JsonNode, ParseError } from 'jsonc-parser'
 import type { Document, Pair, Scalar } from 'yaml'
 import { quoteInput } from '../pin/pin.js'
-import { loadJsonc, loadYaml } from '../policy/libraries.cjs'
+import { loadJsonc, loadYaml } from '../late.cjs'
 
 /** How to get from the top of a document to a value: keys and indices. */
 export type Path = ReadonlyArray<string | number>

@@ -1,4 +1,4 @@
-import { loadSaxes } from '../policy/libraries.cjs'
+import { loadSaxes } from '../late.cjs'
 import { SourceError, positions } from './source-document.js'
 import type { Position } from './source-document.js'
 

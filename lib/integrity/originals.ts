@@ -1,7 +1,3 @@
-import crypto from 'node:crypto'
-import http from 'node:http'
-import https from 'node:https'
-import tls from 'node:tls'
 import { types } from 'node:util'
 import { packageOf } from './switches.js'
 import type { Found } from './switches.js'
@@ -117,8 +113,9 @@ const engineBuiltIns: ReadonlySet<string> = new Set(['Set.prototype.has', 'Map.p
 
 const originals: readonly Original[] = capture()
 
-/** Fields of the default export, since a named import of an ES module does not see what is replaced later. */
+/** Of the modules themselves, since an `import` of an ES module does not see what is replaced later. */
 function capture(): Original[] {
+  const [crypto, http, https, tls] = [process.getBuiltinModule('node:crypto'), process.getBuiltinModule('node:http'), process.getBuiltinModule('node:https'), process.getBuiltinModule('node:tls')]
   const { X509Certificate } = crypto
   const publicKey = Object.getPrototypeOf(crypto.generateKeyPairSync('ed25519').publicKey) as object
   const places: Array<[string, object, readonly PropertyKey[]]> = [

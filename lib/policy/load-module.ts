@@ -1,5 +1,3 @@
-import * as vm from 'node:vm'
-
 /**
  * Loads a package that may be ESM-only, when it is first needed.
  *
@@ -13,6 +11,7 @@ export async function loadModule<Module>(name: string, importIt: () => Promise<M
     return await importIt()
   } catch (error) {
     if (typeof __filename !== 'string' || (error as NodeJS.ErrnoException).code === 'MODULE_NOT_FOUND') throw error
+    const vm = process.getBuiltinModule('node:vm')
     const importModuleDynamically = vm.constants.USE_MAIN_CONTEXT_DEFAULT_LOADER
     const load = vm.compileFunction('return import(name)', ['name'], { filename: __filename, importModuleDynamically }) as (name: string) => Promise<Module>
     return load(name)

@@ -1,4 +1,4 @@
-import { loadLevenshtein } from './libraries.cjs'
+import { loadLevenshtein } from '../late.cjs'
 
 /**
  * Those that look most like a word, the nearest first, for error texts.

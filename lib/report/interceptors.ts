@@ -9,13 +9,14 @@ export interface Interceptor {
  * @param name a distinguished name in one line: `CN=…, O=…`
  */
 export function findInterceptor(name: string): Interceptor | undefined {
+  interceptors ??= readRows()
   return interceptors.find(({ names }) => names.test(name))
 }
 
 type Row = readonly [product: string, names: RegExp]
 
 // The names are those of the CAs that the products make or ship; each has a test. Only names that no public CA bears.
-const debuggingProxies: readonly Row[] = [
+const debuggingProxies = (): readonly Row[] => [
   ['mitmproxy', /\bmitmproxy\b/i],
   ['Burp Suite', /\bPortSwigger\b/i],
   ['Charles', /\bCharles Proxy\b|\bXK72\b/i],
@@ -32,7 +33,7 @@ const debuggingProxies: readonly Row[] = [
   ['Caido', /\bCaido\b/i]
 ]
 
-const gateways: readonly Row[] = [
+const gateways = (): readonly Row[] => [
   ['Zscaler', /\bZscaler\b/i],
   ['Netskope', /\bNetskope\b|\bgoskope\.com\b/i],
   ['Palo Alto Networks', /\bPalo ?Alto (?:Networks|Decrypt)/i],
@@ -59,7 +60,7 @@ const gateways: readonly Row[] = [
   ['the national CA of Kazakhstan', /\bQaznet\b/i]
 ]
 
-const antiviruses: readonly Row[] = [
+const antiviruses = (): readonly Row[] => [
   ['Sophos', /\bSophos\b/i],
   ['Kaspersky', /\bKaspersky\b/i],
   ['ESET', /\bESET\b/i],
@@ -72,8 +73,13 @@ const antiviruses: readonly Row[] = [
   ['Superfish', /\bSuperfish\b/i]
 ]
 
-const interceptors: ReadonlyArray<Interceptor & { readonly names: RegExp }> = [
-  ...debuggingProxies.map(([product, names]) => ({ product, names, kind: 'debugging proxy' as const })),
-  ...gateways.map(([product, names]) => ({ product, names, kind: 'network gateway' as const })),
-  ...antiviruses.map(([product, names]) => ({ product, names, kind: 'antivirus' as const }))
-]
+/** Made when a first one is looked for: most programs never meet one. */
+let interceptors: ReadonlyArray<Interceptor & { readonly names: RegExp }> | undefined
+
+function readRows(): NonNullable<typeof interceptors> {
+  return [
+    ...debuggingProxies().map(([product, names]) => ({ product, names, kind: 'debugging proxy' as const })),
+    ...gateways().map(([product, names]) => ({ product, names, kind: 'network gateway' as const })),
+    ...antiviruses().map(([product, names]) => ({ product, names, kind: 'antivirus' as const }))
+  ]
+}

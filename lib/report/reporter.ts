@@ -9,16 +9,15 @@ import { ConnectionEvent, EventStream } from './events.js'
 import { ExpiryTracker } from './expiry.js'
 import type { ExpiryOptions } from './expiry.js'
 import { PeerHistory } from './history.js'
+import { loadReportQueue, loadTelemetry } from '../late.cjs'
 import { readLogger, writeLog } from './logger.js'
 import type { PinningLogger } from './logger.js'
-import { ReportQueue } from './report-queue.js'
-import type { Deliver, DeliveryCounters } from './report-queue.js'
+import type { Deliver, DeliveryCounters, ReportQueue } from './report-queue.js'
 import { readReportTo } from './report-to.js'
 import type { Endpoint, ReportReceiver, ReportTo } from './report-to.js'
 import { attachDiagnosis } from './report.js'
 import type { PinReport, Verdict } from './report.js'
 import { ServerClock } from './server-clock.js'
-import { readOpenTelemetry, startTelemetry } from './telemetry.js'
 import type { OpenTelemetryOptions } from './telemetry.js'
 import type { UpdateReport } from './update-report.js'
 import { ThreatMonitor } from './threat-monitor.js'
@@ -91,8 +90,8 @@ export class Reporter {
     if (onExpiring) this.events.on('expiring', (report) => process.nextTick(call, onExpiring, report, 'onExpiring'))
     this.expiry = new ExpiryTracker(options, this.events)
     this.#queue = this.#startQueue(readReportTo(options.reportTo), readInterval(options.reportIntervalMs), createDelivery)
-    const telemetry = readOpenTelemetry(options.openTelemetry)
-    this.#endTelemetry = telemetry && startTelemetry(telemetry, this.events, { history: this.history, policies: () => this.policies?.(), pinSet: () => this.#pinSet(), deliveries: () => this.deliveries, threats: this.threats })
+    const { openTelemetry = false } = options
+    this.#endTelemetry = openTelemetry === false ? undefined : loadTelemetry().startTelemetry(openTelemetry, this.events, { history: this.history, policies: () => this.policies?.(), pinSet: () => this.#pinSet(), deliveries: () => this.deliveries, threats: this.threats })
   }
 
   /** How the reports of `reportTo` have fared; `undefined` without it. */
@@ -175,6 +174,7 @@ export class Reporter {
     if (reportTo === undefined) return undefined
     if (typeof reportTo !== 'function' && createDelivery === undefined) throw new PolicyInvalidError('reportTo', 'must be a function here')
     const pinSetVersion = (): number | undefined => this.#pinSet()?.version
+    const { ReportQueue } = loadReportQueue()
     const queue =
       typeof reportTo === 'function'
         ? new ReportQueue({ intervalMs, pinSetVersion, deliver: boundedCall(reportTo) })

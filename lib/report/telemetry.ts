@@ -29,8 +29,7 @@ export interface Observed {
 }
 
 /** @throws {PolicyInvalidError} naming the option */
-export function readOpenTelemetry(value: unknown): OpenTelemetryOptions | undefined {
-  if (value === undefined || value === false) return undefined
+function readOpenTelemetry(value: unknown): OpenTelemetryOptions {
   if (value === true) return {}
   if (typeof value !== 'object' || value === null || Array.isArray(value)) throw new PolicyInvalidError('openTelemetry', `must be true or an object, not ${describeType(value)}`)
   const options = readOptions<OpenTelemetryOptions>(value, ['maxHosts', 'attributes', 'meterProvider'], 'openTelemetry')
@@ -49,9 +48,12 @@ function isMeterProvider(value: unknown): boolean {
  * Metrics, and events on the span that is active where a connection was asked for. `@opentelemetry/api` is loaded now; what
  * happens before it is there is counted afterwards, but is on no span.
  *
+ * @param given the option `openTelemetry`
  * @returns a function that ends it
+ * @throws {PolicyInvalidError} naming the option
  */
-export function startTelemetry(options: OpenTelemetryOptions, events: EventStream, observed: Observed): () => void {
+export function startTelemetry(given: unknown, events: EventStream, observed: Observed): () => void {
+  const options = readOpenTelemetry(given)
   let telemetry: Telemetry | undefined
   let ended = false
   const loading = import('@opentelemetry/api').then((api) => (telemetry = ended ? undefined : new Telemetry(api, options, observed)))

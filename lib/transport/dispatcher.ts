@@ -9,8 +9,9 @@ import type { PinnedPeer } from '../verify/verify.js'
 import type { PinningAgent } from './agent.js'
 import type { Connector } from './connector.js'
 import { openSocket } from './open-socket.js'
+import { pinningDispatchers } from './pinning-dispatchers.js'
 import type { PoolOptions } from './tls-options.js'
-import { loadUndici } from '../policy/libraries.cjs'
+import { loadUndici } from '../late.cjs'
 
 /**
  * An undici dispatcher whose every connection goes to a peer that the policy accepts. Pooling, queueing, time-outs and
@@ -28,13 +29,6 @@ export function openDispatcher(agent: PinningAgent): PinningDispatcher {
 export type UndiciDispatcher = Dispatcher & (RequestInit extends { dispatcher?: infer Known } ? NonNullable<Known> : unknown)
 
 export type PinningDispatcher = UndiciDispatcher & { closeSockets(): Promise<void> }
-
-/** Whether a dispatcher is one of ours, of any pinning; not what its `compose()` makes of it. */
-export function isPinningDispatcher(value: unknown): boolean {
-  return pinningDispatchers.has(value as Dispatcher)
-}
-
-const pinningDispatchers = new WeakSet<Dispatcher>()
 
 type Undici = ReturnType<typeof loadUndici>
 

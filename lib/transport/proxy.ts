@@ -1,7 +1,7 @@
 import { createHmac, randomBytes } from 'node:crypto'
 import { BlockList, isIP } from 'node:net'
-import { getProxyForUrl } from 'proxy-from-env'
 import { BypassError, PolicyInvalidError } from '../errors.js'
+import { loadProxyFromEnv } from '../late.cjs'
 import { canonicalHost } from '../pin/hostname.js'
 import { describeType } from '../pin/pin.js'
 
@@ -75,7 +75,7 @@ export function findProxy(rule: ProxyRule, protocol: 'http:' | 'https:', host: s
   if (rule !== 'environment') return rule || undefined
   if (!variables[protocol].some((name) => process.env[name])) return undefined
   const url = `${protocol}//${isIP(host) === 6 ? `[${host}]` : host}:${port}/`
-  const found = getProxyForUrl(url)
+  const found = loadProxyFromEnv().getProxyForUrl(url)
   if (!found || isExempt(host, port)) return undefined
   const name = variables[protocol].find((each) => process.env[each]) as string
   if (last?.text === found) return last.proxy

@@ -8,14 +8,6 @@ import { watchPath } from './path-watcher.js'
 import type { PathWatchOptions } from './path-watcher.js'
 import type { PinSetAnswer, PinSetRequest, PinSetSource } from './source.js'
 
-/**
- * The signed set in a file, watched: a change is noticed within a second, whether the file is overwritten, replaced by a
- * rename, or reached through a symbolic link that is swapped, as Kubernetes does with ConfigMaps and Secrets. The file and
- * its folder may be missing for a while; until they are back the set in force stays.
- *
- * @param options how the file is watched; made for file systems that send no events
- * @throws {PolicyInvalidError} when `path` is no path
- */
 export function fileSource(path: string, options: PathWatchOptions = {}): PinSetSource {
   if (typeof path !== 'string' || path === '' || path.includes('\0')) throw new PolicyInvalidError('fileSource', `the path must be that of a file, not ${typeof path === 'string' ? JSON.stringify(path) : describeType(path)}`)
   const full = resolve(path)

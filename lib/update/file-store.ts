@@ -7,20 +7,6 @@ import { PolicyInvalidError } from '../errors.js'
 import { describeType } from '../pin/pin.js'
 import type { PinSetState, PinSetStore } from './store.js'
 
-/**
- * Keeps the last good set in a folder, across restarts, power cuts and several processes at once.
- *
- * Every save is a new file (mode 0600) that is complete, flushed and only then given its name, which carries the version
- * and the hash. Nothing is ever overwritten, and a file is removed only when one of a higher version is there: so no order
- * of writes, kills and readers lowers the highest version, and no lock is needed. A file whose content does not fit its name
- * is renamed to `….damaged` and its content never used; its version still counts.
- *
- * What it does not do: withstand somebody who may write to the folder, and so remove it whole. Give every instance that
- * follows another signed set a folder of its own; processes that follow the same one may share it, on a local file system.
- *
- * @param folder made with mode 0700 when it is missing. A folder that everybody may write to is refused.
- * @throws {PolicyInvalidError} when `folder` is no path
- */
 export function fileStore(folder: string): PinSetStore {
   if (typeof folder !== 'string' || folder === '' || folder.includes('\0')) throw new PolicyInvalidError('fileStore', `the folder must be a path, not ${typeof folder === 'string' ? JSON.stringify(folder) : describeType(folder)}`)
   return new FileStore(resolve(folder))

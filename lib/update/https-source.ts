@@ -12,13 +12,6 @@ export interface HttpsSourceOptions {
   tls?: TlsOptions
 }
 
-/**
- * A signed set at an `https:` address: any static host or CDN will do. It is fetched with GET over a connection of its own,
- * pinned by the bootstrap pins (and, where these are outdated, by the set in force), compressed where the server does so,
- * and only if its `ETag` has changed. `Retry-After` of a 429 or 503 is kept to. Redirects are not followed, and no proxy is used.
- *
- * @throws {PolicyInvalidError} when it is no `https:` URL
- */
 export function httpsSource(address: string | URL, options: HttpsSourceOptions = {}): PinSetSource {
   const url = readUrl(address)
   const { headers, tls } = readOptions(options, ['headers', 'tls'], 'httpsSource')

@@ -98,11 +98,6 @@ export async function verifyStoredManifest(text: string, expected: Omit<Expectat
   return verifyManifest(text, { ...expected, now: Number.NaN })
 }
 
-/**
- * Signs a payload, which is written as it stands: as JSON with several signatures.
- *
- * @throws {PolicyInvalidError} when the payload is not of the schema, or a key cannot sign
- */
 export async function signManifest(payload: PinSetPayload, privateKeys: readonly KeyObject[]): Promise<string> {
   if (privateKeys.length === 0) throw new PolicyInvalidError('keys', 'there is no key to sign with')
   const problem = await findSchemaProblem(payload, immediate)

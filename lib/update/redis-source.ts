@@ -22,17 +22,6 @@ export interface RedisSourceOptions {
   readonly channel?: string
 }
 
-/**
- * The signed set under a key in Redis; a message on a channel brings a change to every process within a second. Publish with
- * `MULTI`, `SET key …`, `PUBLISH channel …`, `EXEC`.
- *
- * The client is only a model: the source makes connections of its own by `duplicate()`, one that listens, and one for the
- * moment of each look at the key. The given client need not be connected, and its subscriptions, transactions and errors
- * stay its own. A lost connection is made again, and then the key is looked at, since a message may have been missed.
- *
- * @param client made by `createClient()` of the package `redis`, version 4 or later
- * @throws {PolicyInvalidError} for anything else
- */
 export function redisSource(client: RedisClient, key: string, options: RedisSourceOptions = {}): PinSetSource {
   if (typeof client?.duplicate !== 'function' || typeof client.getRange !== 'function') throw new PolicyInvalidError('redisSource', `the client must be made by createClient() of the package "redis", and is ${describeType(client)}`)
   if (typeof key !== 'string' || key === '') throw new PolicyInvalidError('redisSource', `the key must be a string, not ${key === '' ? 'empty' : describeType(key)}`)
