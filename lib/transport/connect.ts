@@ -70,7 +70,17 @@ export function connectPinned(target: Target, connector: Connector): TLSSocket {
     delete (socket as Partial<TLSSocket>).destroy
     return socket.destroy(error)
   }
-  socket.once('secureConnect', onSecureConnect)
+  // Of a peer that is refused nobody hears 'secureConnect': http2 takes over its socket's handle then, and Node ends the process
+  // where there is none any more.
+  const { emit } = socket
+  socket.emit = (...args: [event: string | symbol, ...unknown[]]) => {
+    if (args[0] !== 'secureConnect') return Reflect.apply(emit, socket, args) as boolean
+    delete (socket as Partial<TLSSocket>).emit
+    onSecureConnect()
+    const heard = !socket.destroyed && socket.emit(...(args as ['secureConnect']))
+    socket.once('secureConnect', () => socket.destroy(new Error('TLS renegotiation is refused: the peer could change after its verdict')))
+    return heard
+  }
   socket.on('session', (session: Buffer) => {
     if (peer && record && leaf && !socket.destroyed) connector.sessions.store(target.pool, { session, authorized: socket.authorized, record, leaf, context, goodUntil: peer.goodUntil, evidenceUntil })
   })
@@ -118,7 +128,6 @@ export function connectPinned(target: Target, connector: Connector): TLSSocket {
       settle()
       connector.onVerified(socket, judged, verifyUnasked)
       gate.open(judged)
-      socket.once('secureConnect', () => socket.destroy(new Error('TLS renegotiation is refused: the peer could change after its verdict')))
       tell(judged, undefined)
     } catch (error) {
       peer = undefined

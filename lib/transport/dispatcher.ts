@@ -155,10 +155,8 @@ function defineDispatcher(undici: Undici) {
         clearTimeout(timer)
         callback(...result)
       }
-      socket.once(protocol === 'https:' ? 'secureConnect' : 'connect', () => {
-        // It is emitted to its end for a refused peer as well.
-        if (protocol !== 'https:' || this.#proofs.has(socket)) answer(null, socket)
-      })
+      // Of a peer that is refused, 'secureConnect' is not emitted.
+      socket.once(protocol === 'https:' ? 'secureConnect' : 'connect', () => answer(null, socket))
       socket.on('error', (error) => answer(asNodeError(error), null))
       socket.once('close', () => answer(new undici.errors.SocketError('closed before its peer was verified'), null))
     }

@@ -24,17 +24,16 @@ const pinnedConnections = new WeakSet<CreateConnection>()
  * Connections for `http2.connect`.
  *
  * A session takes over its socket's handle in a listener of `'secureConnect'`, past the gate that holds back writes; the
- * verdict is made in an earlier listener of the same event, and a refused socket has no handle any more.
+ * verdict comes before that, and of a peer that is refused the event is not emitted.
  */
 export class PinningHttp2 {
   readonly #connector: Connector
   readonly #defaults: PoolOptions & { servername?: string }
   readonly #open = new Set<Socket>()
-  readonly #verified = new WeakSet<Socket>()
   #current: { readonly createConnection: CreateConnection; readonly policies: PolicySet; goodUntil: number } | undefined
 
   constructor(agent: PinningAgent) {
-    this.#connector = agent.connectorFor((socket, peer) => this.#onVerified(socket, peer))
+    this.#connector = agent.connectorFor((_socket, peer) => this.#onVerified(peer))
     this.#defaults = agent.options as PoolOptions
   }
 
@@ -71,18 +70,13 @@ export class PinningHttp2 {
       servername: servername ?? options.servername,
       alpn: ['h2']
     }, this.#connector)
-    // Before http2's own listener, which would take over a socket whose verdict is still to come.
-    socket.once('secureConnect', () => {
-      if (!this.#verified.has(socket)) socket.destroy()
-    })
     whenBound(socket, tellRequests)
     this.#open.add(socket)
     socket.once('close', () => this.#open.delete(socket))
     return socket
   }
 
-  #onVerified(socket: Socket, peer: PinnedPeer): void {
-    this.#verified.add(socket)
+  #onVerified(peer: PinnedPeer): void {
     if (this.#current) this.#current.goodUntil = Math.min(this.#current.goodUntil, peer.goodUntil)
   }
 }
