@@ -202,7 +202,7 @@ export class HostUnpinnedError extends PinningError {
 
   constructor(host: string, port: number, nearest: readonly string[]) {
     const hint = nearest.length > 0 ? `; the nearest patterns are ${nearest.join(', ')}` : ''
-    super('ERR_PIN_HOST_UNPINNED', `No pins are known for ${host}:${port}${hint}. Add pins for it, or set unpinnedHosts: 'allow'.`)
+    super('ERR_PIN_HOST_UNPINNED', `No pins are known for ${/^[\x21-\x7e]+$/.test(host) ? host : JSON.stringify(host)}:${port}${hint}. Add pins for it, or set unpinnedHosts: 'allow'.`)
     this.host = host
     this.port = port
     this.nearest = nearest

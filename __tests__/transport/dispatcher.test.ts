@@ -78,7 +78,8 @@ describe('an impostor gets nothing', () => {
 
   test('with a Host header or a server name of the pinned host', async () => {
     const dispatcher = pinned({ allowedSHAFingerprints: undefined as never, pins: { localhost: pins } })
-    expect(await viaRequest(`https://127.0.0.1:${impostor.port}`, dispatcher, { headers: { host: 'localhost' } })).toBe('ERR_PIN_HOST_UNPINNED')
+    expect(await viaRequest(`https://127.0.0.1:${impostor.port}`, dispatcher, { headers: { host: 'localhost' } })).toBe('ERR_PIN_MISMATCH')
+    expect(await viaRequest(`https://127.0.0.1:${impostor.port}`, dispatcher)).toBe('ERR_PIN_HOST_UNPINNED')
     expect(await viaRequest(impostor.url, dispatcher, { headers: { host: 'elsewhere.example' } })).toMatch(/^ERR_(PIN_MISMATCH|TLS_CERT_ALTNAME_INVALID)$/)
   })
 

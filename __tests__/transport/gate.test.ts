@@ -288,7 +288,6 @@ describe('without a verdict nothing leaves, though the handshake has long been d
       for (let i = 0; i < 20; i++) socket.write(piece)
       socket.uncork()
     }],
-    ['an end', (socket) => void socket.end()],
     ['an end with something in it', (socket) => void socket.end(piece)],
     ['a pipe', (socket) => void Readable.from([piece, piece]).pipe(socket)]
   ]
@@ -314,6 +313,18 @@ describe('without a verdict nothing leaves, though the handshake has long been d
     }
   })
 
+  test('an end is not held, since nothing comes with it', async () => {
+    for (const when of ['before', 'after'] as const) {
+      const server = await start({ certificate: genuineLeaf })
+      const socket = connect({ port: server.port, ca: pinnedRoot.pem, servername: 'localhost' }).on('error', () => undefined)
+      holdBytes(socket)
+      if (when === 'after') await new Promise((resolve) => socket.once('secureConnect', resolve))
+      socket.end()
+      await until(() => server.connections === 1 && server.openSockets === 0)
+      expect(server.decryptedBytes).toBe(0)
+    }
+  })
+
   test('a request whose listeners somebody else has taken off', async () => {
     for (const certificate of [genuineLeaf, impostorLeaf]) {
       for (const trust of ['pki', 'pin-only'] as const) {
@@ -323,9 +334,11 @@ describe('without a verdict nothing leaves, though the handshake has long been d
         request.on('socket', (socket) => socket.removeAllListeners('secureConnect').removeAllListeners('close').removeAllListeners('session'))
         request.on('error', () => undefined)
         request.end('secret')
-        await until(() => server.connections === 1)
+        // The verdict waits for none of them.
+        if (certificate === genuineLeaf) await until(() => server.requests.length === 1)
+        else await until(() => server.openSockets === 0)
         await wait(20)
-        expect(server.decryptedBytes).toBe(0)
+        expect(server.decryptedBytes > 0).toBe(certificate === genuineLeaf)
         request.destroy()
       }
     }

@@ -122,6 +122,58 @@ async function eventsOf(agent: https.Agent, options: SendOptions, act?: (request
   return events
 }
 
+describe('what Node’s own tests ask of an agent', () => {
+  const byHand = (connection: Promise<net.Socket> | net.Socket): Promise<string> => Promise.resolve(connection).then((socket) => new Promise((resolve) => {
+    socket.on('secureConnect', () => { resolve('connected'); socket.destroy() }).on('error', ({ code, name }: Error & { code?: string }) => { resolve(code ?? name) })
+  }))
+  type ByHand = Omit<https.Agent, 'createConnection'> & { createConnection(...args: unknown[]): net.Socket }
+  const ca = { ca: root.pem }
+
+  alike('createConnection by hand: a port and a host, a port and options, a signal, a path', async ({ agent, server }) => {
+    const [own, { port }] = [agent() as ByHand, await server()] as const
+    const controller = new AbortController()
+    const aborted = byHand(own.createConnection({ ...ca, port, host: 'localhost', signal: controller.signal }))
+    controller.abort()
+    return [await byHand(own.createConnection(port, 'localhost', ca)), await byHand(own.createConnection(port, { ...ca, host: 'localhost' })), await aborted, await byHand(own.createConnection({ ...ca, path: '/no/such.sock', servername: 'localhost' }))]
+  }, ['connected', 'connected', 'ABORT_ERR', 'ENOENT'])
+
+  alike('the highWaterMark of a request', async ({ agent, server }) => {
+    const [own, { port }] = [agent(), await server()]
+    return new Promise((resolve) => {
+      https.get({ agent: own, port, highWaterMark: 128_000 } as never, (response) => {
+        resolve([response.readableHighWaterMark, response.socket.readableHighWaterMark, response.socket.writableHighWaterMark])
+        response.resume()
+      })
+    })
+  }, [128_000, 128_000, 128_000])
+
+  alike('family 0 and the implied server name have no pool of their own', async ({ agent, server }) => {
+    const [own, { port }] = [agent(), await server()]
+    return [brief(await send(own, port)), brief(await send(own, port, { family: 0 })), brief(await send(own, port, { servername: 'localhost' }))]
+  }, ['200', '200 reused', '200 reused'])
+
+  test('a pool is found by its host and port, as in an agent without TLS options', async () => {
+    const agent = pinnedAgent(root.pem, { localhost: { certificates: [certificate.fingerprint, backup.fingerprint] } })
+    const server = await startServer({ certificate })
+    await send(agent, server.port)
+    expect(Object.keys(agent.freeSockets)).toEqual([agent.getName({ host: 'localhost', port: server.port })])
+    agent.destroy()
+    await server.close()
+  })
+
+  alike('a socket that its user ends while it connects', async ({ agent, closeLater }) => {
+    const stalled = await startStalledServer()
+    closeLater(stalled)
+    return brief(await send(agent(), stalled.port, { onRequest: (request) => request.on('socket', (socket) => void socket.end()) }))
+  }, 'ECONNRESET')
+
+  test('agent: false where the pinned agent is the global one makes no agent without pins', async () => {
+    const agent = pinnedAgent(root.pem, { localhost: { certificates: [certificate.fingerprint, backup.fingerprint] } })
+    expect(() => http.get({ protocol: 'https:', agent: false, _defaultAgent: agent } as never)).toThrow(expect.objectContaining({ code: 'ERR_PIN_BYPASS' }))
+    agent.destroy()
+  })
+})
+
 describe('the pool', () => {
   const load = (pool: PoolOptions, hosts: string[] = ['localhost']): Scenario => async ({ agent: make, server: start }) => {
     const server = await start()

@@ -15,7 +15,7 @@ export interface HostPattern {
 
 /**
  * The form in which hosts are compared: lower case, punycode, no trailing dot, no IPv6 brackets, IPv4 and IPv6 as
- * WHATWG URL writes them. `undefined` for what is no host.
+ * WHATWG URL writes them, IPv4 in IPv6 (`::ffff:192.0.2.1`) as IPv4. `undefined` for what is no host.
  */
 export function canonicalHost(host: string): string | undefined {
   const name = host.endsWith('.') ? host.slice(0, -1) : host
@@ -24,7 +24,14 @@ export function canonicalHost(host: string): string | undefined {
   const lower = name.toLowerCase()
   if (plainName.test(lower)) return lower
   const bare = name.startsWith('[') && name.endsWith(']') ? name.slice(1, -1) : name
-  return isIPv6(bare) ? hostOfUrl(`[${bare.replace(/%.*$/s, '')}]`) : hostOfUrl(name)
+  return isIPv6(bare) ? mappedIPv4(hostOfUrl(`[${bare.replace(/%.*$/s, '')}]`)) : hostOfUrl(name)
+}
+
+/** RFC 4291 §2.5.5.2: sockets connect to one as to the other. */
+function mappedIPv4(address: string | undefined): string | undefined {
+  const [, high, low] = /^::ffff:([0-9a-f]{1,4}):([0-9a-f]{1,4})$/.exec(address ?? '') ?? []
+  if (high === undefined || low === undefined) return address
+  return [high, low].map((each) => parseInt(each, 16)).flatMap((each) => [each >> 8, each & 255]).join('.')
 }
 
 /**

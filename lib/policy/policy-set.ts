@@ -132,11 +132,17 @@ export class PolicySet {
    * The policy of the most specific pattern that covers a host: the exact name, then `*.`, then the longest `**.`; at
    * each step with the port before without. At most one map look-up per label, whatever the number of hosts.
    *
+   * @param serverName the name that the certificate is checked against, where that is another one: its policy counts where
+   * the host has none, so that pins hold for who connects to an address of his own
    * @returns `undefined` when the host is unpinned
    */
-  find(host: string, port: number): Policy | undefined {
+  find(host: string, port: number, serverName?: string): Policy | undefined {
+    return this.#findOwn(host, port) ?? (serverName && serverName !== host ? this.#findOwn(serverName, port) : undefined) ?? this.#everywhere
+  }
+
+  #findOwn(host: string, port: number): Policy | undefined {
     const name = canonicalHost(host)
-    if (name === undefined) return this.#everywhere
+    if (name === undefined) return undefined
     const exact = this.#exact.find(name, port)
     if (exact) return exact
     if (this.#one.size > 0) {
@@ -144,7 +150,7 @@ export class PolicySet {
       const one = dot > 0 ? this.#one.find(name.slice(dot + 1), port) : undefined
       if (one) return one
     }
-    return this.#findAbove(name, port) ?? this.#everywhere
+    return this.#findAbove(name, port)
   }
 
   /** The mode that holds for a policy: its own, else the overall one; lowered where the whole set has expired and that is wanted. */

@@ -5,7 +5,7 @@ import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { TLSSocket } from 'node:tls'
 import { BypassError } from '../errors.js'
-import type { HostUnpinnedError, PinningError } from '../errors.js'
+import type { PinningError } from '../errors.js'
 import type { PolicySet } from '../policy/policy-set.js'
 import type { Reporter } from '../report/reporter.js'
 import type { PinnedPeer } from '../verify/verify.js'
@@ -62,8 +62,10 @@ export class PinningAgent extends https.Agent {
   #lastPolicies: PolicySet | undefined
   readonly #idle: object
 
-  /** @throws {PolicyInvalidError | TypeError} naming the option of `tls` or `agent` */
+  /** @throws {PolicyInvalidError | TypeError | BypassError} naming the option of `tls` or `agent` */
   constructor(settings: AgentSettings) {
+    // As http makes one for `agent: false`, where this one is the global agent.
+    if ((settings as AgentSettings | undefined) === undefined) throw new BypassError('agent: false', 'an agent made for one request has no pins; right would be to leave it out, or agent: the pinning agent')
     const tls = readTlsOptions(settings.tls)
     const pool = readPoolOptions(settings.agent)
     super({
@@ -95,7 +97,7 @@ export class PinningAgent extends https.Agent {
       },
       ...(settings.maxAgeMs && { maxAgeMs: settings.maxAgeMs }),
       newer: settings.newer,
-      findUnpinned: (host, port) => this.#findUnpinned(host, port),
+      findUnpinned: (host, port, serverName) => findUnpinned(this.#connector.policies(), host, port, serverName),
       now: settings.now ?? Date.now
     }
     const { clock } = settings.reporter
@@ -119,7 +121,9 @@ export class PinningAgent extends https.Agent {
    * reused. A refused request has a pool of its own, so that no pooled socket takes it and no other request its refusal.
    */
   override getName(options: NamedOptions = {}): string {
-    const name = `${options.host || 'localhost'}:${options.port ?? ''}:${options.localAddress ?? ''}:${options.family ?? ''}:${options.socketPath ?? ''}:${options.servername ?? ''}`
+    const { host, family, servername } = options
+    const otherName = servername && servername !== host ? `${servername}${options[byHeader] ? ' by header' : ''}` : ''
+    const name = `${host || 'localhost'}:${options.port ?? ''}:${options.localAddress ?? ''}:${family === 4 || family === 6 ? family : ''}:${options.socketPath ?? ''}:${otherName}`
     const through = options[via] ? `:via ${options[via].key}` : ''
     return `${name}:r${options[revision] ?? this.#connector.policies().revision}${through}${options[refusal] ? ':refused' : ''}`
   }
@@ -161,6 +165,7 @@ export class PinningAgent extends https.Agent {
     for (const name of connectionFields) {
       if (options[name] !== undefined && Object.hasOwn(options, name)) (wanted as Record<string, unknown>)[name] = options[name]
     }
+    if (wanted.servername === undefined && this.options.servername === undefined && req.getHeader('host') !== undefined) wanted[byHeader] = true
     if (error) wanted[refusal] = error
     if (proxy) wanted[via] = proxy
     nodeAgent.addRequest.call(this, req, wanted)
@@ -177,20 +182,22 @@ export class PinningAgent extends https.Agent {
     nodeAgent.reuseSocket.call(this, socket, request)
   }
 
-  /** Called by Node's agent when it wants a new socket. */
-  override createConnection(options: NamedOptions, _callback?: unknown): Duplex {
+  /** Called by Node's agent when it wants a new socket; by hand as that of `https.Agent`: with options, or a port, a host and options. */
+  override createConnection(given: RequestOptions | number, ...more: unknown[]): Duplex {
+    const options = (typeof given === 'number' ? optionsOf(given, more) : given) as NamedOptions
     const host = options.host || 'localhost'
     const port = Number(options.port ?? 443)
-    const error = options[refusal] ?? this.#connector.policies().findRefusal(host, port, this.#connector.now()) ?? (this.#mayBeAllowed(options) ? undefined : this.#findUnpinned(host, port))
+    const error = options[refusal] ?? this.#connector.policies().findRefusal(host, port, this.#connector.now()) ?? (this.#mayBeAllowed(options) ? undefined : this.#connector.findUnpinned?.(host, port, options.servername))
     if (error) {
       this.#connector.reporter.blocked(host, port, error)
       return refusedSocket(error)
     }
-    const { servername, socketPath, timeout, keepAlive, keepAliveInitialDelay, noDelay, lookup, family, hints, localAddress, localPort, autoSelectFamily, autoSelectFamilyAttemptTimeout } = options
+    const { servername, timeout, highWaterMark, signal, keepAlive, keepAliveInitialDelay, noDelay, lookup, family, hints, localAddress, localPort, autoSelectFamily, autoSelectFamilyAttemptTimeout } = options
+    const socketPath = options.socketPath ?? (options.host || options.port ? undefined : options.path)
     try {
       const tunnel = options[via] && new Tunnel(options[via], host, port, this.#proxyConnector)
       const socket = connectPinned(
-        { host, port, pool: this.getName(options), servername: servername ?? undefined, socketPath: socketPath ?? undefined, timeout, keepAlive, keepAliveInitialDelay, noDelay, lookup: lookup, family, hints, localAddress, localPort, autoSelectFamily, autoSelectFamilyAttemptTimeout, tunnel },
+        { host, port, pool: this.getName(options), servername: servername ?? undefined, namedByHeader: options[byHeader] === true, socketPath: socketPath ?? undefined, timeout, highWaterMark, signal, keepAlive, keepAliveInitialDelay, noDelay, lookup: lookup, family, hints, localAddress, localPort, autoSelectFamily, autoSelectFamilyAttemptTimeout, tunnel },
         this.#connector
       )
       if (tunnel) joinTunnel(socket, tunnel, timeout)
@@ -269,10 +276,6 @@ export class PinningAgent extends https.Agent {
     }
   }
 
-  #findUnpinned(host: string, port: number): HostUnpinnedError | undefined {
-    return findUnpinned(this.#connector.policies(), host, port)
-  }
-
   /** A host without pins may have some in a moment: then it waits before its name is looked up. An address has no such moment, nor a host behind a proxy. */
   #mayBeAllowed({ host, socketPath, [via]: proxy }: NamedOptions): boolean {
     const { newer } = this.#connector
@@ -329,6 +332,7 @@ export type NamedOptions = RequestOptions & {
   highWaterMark?: number
   [via]?: Proxy | undefined
   [refusal]?: PinningError | undefined
+  [byHeader]?: boolean
   servername?: string
   keepAlive?: boolean
   keepAliveInitialDelay?: number
@@ -338,6 +342,7 @@ export type NamedOptions = RequestOptions & {
 }
 
 const revision: unique symbol = Symbol('axios-ssl-pinning.revision')
+const byHeader: unique symbol = Symbol('axios-ssl-pinning.byHeader')
 export const via: unique symbol = Symbol('axios-ssl-pinning.via')
 export const refusal: unique symbol = Symbol('axios-ssl-pinning.refusal')
 
@@ -345,6 +350,12 @@ export const refusal: unique symbol = Symbol('axios-ssl-pinning.refusal')
 const connectionFields = [
   'host', 'port', 'servername', 'socketPath', 'timeout', 'keepAlive', 'keepAliveInitialDelay', 'noDelay', 'lookup', 'family', 'hints', 'localAddress', 'localPort', 'autoSelectFamily', 'autoSelectFamilyAttemptTimeout', 'highWaterMark'
 ] as const
+
+/** Of `createConnection(port, host, options)` and `createConnection(port, options)`. */
+function optionsOf(port: number, [host, options]: unknown[]): NamedOptions {
+  const given = typeof host === 'object' && host !== null ? host : options
+  return { ...(typeof given === 'object' && given !== null && given), port, ...(typeof host === 'string' && { host }) }
+}
 
 /** How long an idle socket is kept, as in Node's global agent. */
 export const idleMs = 5_000

@@ -1,9 +1,10 @@
 import type { X509Certificate } from 'node:crypto'
 import type { LookupOptions } from 'node:dns'
+import { isIP } from 'node:net'
 import type { LookupFunction } from 'node:net'
 import { TLSSocket, connect } from 'node:tls'
 import type { ConnectionOptions, SecureContext } from 'node:tls'
-import { isPinningError } from '../errors.js'
+import { ChainUnverifiedError, isPinningError } from '../errors.js'
 import type { Policy } from '../policy/policy.js'
 import type { PolicySet } from '../policy/policy-set.js'
 import type { Verdict } from '../report/report.js'
@@ -49,7 +50,7 @@ export function connectPinned(target: Target, connector: Connector): TLSSocket {
   let verificationMs = 0
   let evidenceUntil = Infinity
 
-  const socket = connect(connectionOptions(target, connector, context, offered && (offered.authorized ? withoutCertificate(offered.session) : offered.session), !pinOnly, onServerIdentity, newer && connector.findUnpinned?.(host, port) ? lookupOnceAllowed : target.lookup))
+  const socket = connect(connectionOptions(target, connector, context, offered && (offered.authorized ? withoutCertificate(offered.session) : offered.session), !pinOnly, onServerIdentity, newer && connector.findUnpinned?.(host, port, target.servername) ? lookupOnceAllowed : target.lookup))
   const gate = holdBytes(socket)
   // tls makes the legacy object of the whole chain only to hand it to checkServerIdentity, which here reads the X509
   // object instead: cheaper, and it cannot crash on a junk certificate (Node 24 and 26; see peer-certificate.ts).
@@ -62,6 +63,8 @@ export function connectPinned(target: Target, connector: Connector): TLSSocket {
     try {
       error = reason && explain(reason)
       settle()
+      // Whoever is told may end the connection as well (a logger that closes the pinning): for this reason, then.
+      socket.destroy = () => socket
       if (pending && !socket.destroyed) tell(undefined, pending)
       if (error && (refusal !== undefined || isUntrusted(socket)) && !socket.destroyed) tell(undefined, error)
     } catch {
@@ -71,16 +74,18 @@ export function connectPinned(target: Target, connector: Connector): TLSSocket {
     return socket.destroy(error)
   }
   // Of a peer that is refused nobody hears 'secureConnect': http2 takes over its socket's handle then, and Node ends the process
-  // where there is none any more.
-  const { emit } = socket
-  socket.emit = (...args: [event: string | symbol, ...unknown[]]) => {
-    if (args[0] !== 'secureConnect') return Reflect.apply(emit, socket, args) as boolean
-    delete (socket as Partial<TLSSocket>).emit
-    onSecureConnect()
-    const heard = !socket.destroyed && socket.emit(...(args as ['secureConnect']))
-    socket.once('secureConnect', () => socket.destroy(new Error('TLS renegotiation is refused: the peer could change after its verdict')))
-    return heard
-  }
+  // where there is none any more. Before Node's own listener of 'secure', which emits it.
+  socket.prependOnceListener('secure', () => {
+    const { emit } = socket
+    socket.emit = (...args: [event: string | symbol, ...unknown[]]) => {
+      if (args[0] !== 'secureConnect') return Reflect.apply(emit, socket, args) as boolean
+      delete (socket as Partial<TLSSocket>).emit
+      onSecureConnect()
+      const heard = !socket.destroyed && socket.emit(...(args as ['secureConnect']))
+      socket.once('secureConnect', () => socket.destroy(unverified('TLS renegotiation is refused: the peer could change after its verdict')))
+      return heard
+    }
+  })
   socket.on('session', (session: Buffer) => {
     if (peer && record && leaf && !socket.destroyed) connector.sessions.store(target.pool, { session, authorized: socket.authorized, record, leaf, context, goodUntil: peer.goodUntil, evidenceUntil })
   })
@@ -94,7 +99,7 @@ export function connectPinned(target: Target, connector: Connector): TLSSocket {
     const from = performance.now()
     try {
       const seen = readLeaf()
-      if (seen === undefined) return (refusal = new Error('the server sent no certificate'))
+      if (seen === undefined) return (refusal = unverified('The server sent no certificate'))
       record ??= trust.records.of(seen)
       const nameError = record.checkName(serverName)
       if (nameError) return (refusal = Object.assign(nameError, { cert: peerCertificate(seen, anchors, true) }))
@@ -144,14 +149,14 @@ export function connectPinned(target: Target, connector: Connector): TLSSocket {
     const serverName = target.servername || host
     const untrusted = socket.authorized ? undefined : untrustedError(socket)
     if (socket.isSessionReused()) {
-      if (offered === undefined) throw new Error('a TLS session was resumed that this agent did not offer')
+      if (offered === undefined) throw unverified('A TLS session was resumed that this agent did not offer')
       record = offered.record
       leaf = offered.leaf
       evidenceUntil = offered.evidenceUntil
       return verify(leaf, serverName, untrusted)
     }
     const seen = readLeaf()
-    if (!(pinOnly || nodeAgreed) || seen === undefined) throw new Error('the TLS handshake ended without a verdict')
+    if (!(pinOnly || nodeAgreed) || seen === undefined) throw unverified(seen === undefined ? 'The server sent no certificate' : 'The TLS handshake ended without a verdict')
     return verify(seen, serverName, untrusted)
   }
 
@@ -164,7 +169,13 @@ export function connectPinned(target: Target, connector: Connector): TLSSocket {
     const now = connector.now()
     // A resumed session brings its own: no certificate was shown on it.
     evidenceUntil = Math.min(evidenceUntil, now + (connector.maxAgeMs?.(host, port) ?? Infinity))
-    return verifyPeer({ host, port, serverName, ...at, record, leaf: seen, untrusted, anchors, restricted, evidenceUntil: Math.min(evidenceUntil, validTo) }, now)
+    const verified = verifyPeer({ host, port, serverName, ...at, record, leaf: seen, untrusted, anchors, restricted, evidenceUntil: Math.min(evidenceUntil, validTo) }, now)
+    // A CA vouches for many names: which one was meant is said by the URL, and a Host header may be a stranger's. A pinned leaf is who it is.
+    if (target.namedByHeader && serverName !== host && !isIP(host) && at.policy && at.policies.find(host, port) === at.policy && verified.match && verified.match.depth !== 0 && at.policies.modeOf(at.policy) === 'enforce') {
+      const nameError = record.checkName(host)
+      if (nameError) throw Object.assign(nameError, { cert: peerCertificate(seen, trusts.general.anchors, true) })
+    }
+    return verified
   }
 
   /** OpenSSL, where it knew the pinned CAs only, says "unknown issuer" of a peer that another CA vouches for. */
@@ -179,20 +190,25 @@ export function connectPinned(target: Target, connector: Connector): TLSSocket {
   /** For a host that no policy covers yet: nothing is opened before one does. */
   function lookupOnceAllowed(name: string, options: LookupOptions, done: Parameters<LookupFunction>[2]): void {
     const proceed = (): void => {
-      const error = connector.findUnpinned?.(host, port)
+      const error = connector.findUnpinned?.(host, port, target.servername)
       if (error) reporter.blocked(host, port, error)
       if (error) done(error, '')
       else (target.lookup ?? (process.getBuiltinModule('node:dns').lookup))(name, options, done)
     }
     void (newer?.first() ?? Promise.resolve())
-      .then(() => (connector.findUnpinned?.(host, port) ? newer?.beforeRefusal() : undefined))
+      .then(() => (connector.findUnpinned?.(host, port, target.servername) ? newer?.beforeRefusal() : undefined))
       .then(proceed)
       .catch((error: unknown) => socket.destroy(asError(error)))
   }
 
   function policyNow(): { policies: PolicySet; policy: Policy | undefined } {
     const policies = connector.policies()
-    return { policies, policy: policies.find(host, port) }
+    return { policies, policy: policies.find(host, port, target.servername) }
+  }
+
+  function unverified(reason: string): ChainUnverifiedError {
+    const { policy } = policyNow()
+    return new ChainUnverifiedError(`${reason} (${host}:${port})`, { host, port, policy: policy?.pattern ?? 'none', served: [], verified: [], knownPins: [...(policy?.pins.keys() ?? [])] })
   }
 
   function readLeaf(): X509Certificate | undefined {
@@ -265,10 +281,10 @@ const readPeerX509 = TLSSocket.prototype.getPeerX509Certificate
 
 /** Only what concerns the connection is passed on, and nothing comes from a prototype. */
 function connectionOptions(target: Target, connector: Connector, secureContext: SecureContext, session: Buffer | undefined, rejectUnauthorized: boolean, checkServerIdentity: (serverName: string) => Error | undefined, lookup: LookupFunction | undefined): ConnectionOptions {
-  const { host, port, socketPath, servername, timeout, keepAlive, keepAliveInitialDelay, noDelay, family, hints, localAddress, localPort, autoSelectFamily, autoSelectFamilyAttemptTimeout } = target
+  const { host, port, socketPath, servername, timeout, highWaterMark, signal, keepAlive, keepAliveInitialDelay, noDelay, family, hints, localAddress, localPort, autoSelectFamily, autoSelectFamilyAttemptTimeout } = target
   const options = {
     __proto__: null,
-    host, port, path: socketPath, servername, timeout, keepAlive, keepAliveInitialDelay, noDelay, lookup, family, hints, localAddress, localPort, autoSelectFamily, autoSelectFamilyAttemptTimeout,
+    host, port, path: socketPath, servername, timeout, highWaterMark, signal, keepAlive, keepAliveInitialDelay, noDelay, lookup, family, hints, localAddress, localPort, autoSelectFamily, autoSelectFamilyAttemptTimeout,
     minDHSize: connector.minDHSize ?? 1024,
     secureContext,
     session,

@@ -14,10 +14,14 @@ export interface Target {
   /** The pool this connection will belong to; also the key of its session. */
   readonly pool: string
   readonly servername: string | undefined
+  /** Whether `servername` is what a `Host` header says, and nobody has asked for it otherwise. */
+  readonly namedByHeader?: boolean
   /** The protocols to offer (ALPN), best first. Default none. */
   readonly alpn?: string[] | undefined
   readonly socketPath: string | undefined
   readonly timeout: number | undefined
+  readonly highWaterMark?: number | undefined
+  readonly signal?: AbortSignal | undefined
   readonly keepAlive: boolean | undefined
   readonly keepAliveInitialDelay: number | undefined
   readonly noDelay: boolean | undefined
@@ -54,7 +58,7 @@ export interface Connector {
   /** For transports whose verdict cannot wait: the first policies, while they are on their way. */
   readonly awaited?: () => Promise<unknown> | undefined
   /** Why a host that no policy covers is refused without a connection. */
-  readonly findUnpinned?: (host: string, port: number) => Error | undefined
+  readonly findUnpinned?: (host: string, port: number, serverName: string | undefined) => Error | undefined
   /** Milliseconds since the epoch. */
   readonly now: () => number
 }

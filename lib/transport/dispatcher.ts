@@ -52,6 +52,8 @@ function defineDispatcher(undici: Undici) {
     readonly #proofs = new WeakMap<Socket, PinnedPeer>()
     /** The one in use comes last; the others end with their requests. */
     readonly #pools = new Set<Pool>()
+    /** undici knows of a socket once its peer is verified. */
+    readonly #connecting = new Set<Socket>()
     #pool: Pool | undefined
     #closed = false
 
@@ -86,6 +88,7 @@ function defineDispatcher(undici: Undici) {
       this.#current()
       const done = Promise.all([...this.#pools].map(({ agent }) => agent.destroy(error))).then(() => undefined)
       this.#connector.sessions.clear()
+      for (const socket of this.#connecting) socket.destroy()
       if (callback) void done.then(callback)
       return done
     }
@@ -96,6 +99,7 @@ function defineDispatcher(undici: Undici) {
       this.#pool = undefined
       this.#pools.clear()
       this.#connector.sessions.clear()
+      for (const socket of this.#connecting) socket.destroy()
       await Promise.all(pools.map(({ agent }) => agent.destroy()))
     }
 
@@ -145,13 +149,17 @@ function defineDispatcher(undici: Undici) {
         host: hostname.replace(/^\[|\]$/g, ''),
         port: Number(port || (protocol === 'https:' ? 443 : 80)),
         servername: (pool as { servername?: string }).servername ?? servername ?? undefined,
+        // undici reads it in the Host header, where there is one.
+        namedByHeader: (pool as { servername?: string }).servername === undefined && Boolean(servername) && servername !== hostname,
         alpn: ['http/1.1']
       }, this.#connector)
+      this.#connecting.add(socket)
       const timer = setTimeout(() => socket.destroy(new undici.errors.ConnectTimeoutError(`Connect Timeout Error (${hostname}:${port || ''}, timeout: ${connectTimeoutMs}ms)`)), connectTimeoutMs)
       let answered = false
       const answer: buildConnector.Callback = (...result) => {
         if (answered) return
         answered = true
+        this.#connecting.delete(socket)
         clearTimeout(timer)
         callback(...result)
       }

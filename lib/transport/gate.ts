@@ -11,7 +11,8 @@ export interface Gate {
 
 /**
  * Shuts the gate. A stream has at most one write under way, so at most one is held; the rest waits in the stream's own
- * buffer, with its usual back-pressure. The methods are replaced on the instance and removed again when it opens.
+ * buffer, with its usual back-pressure. The methods are replaced on the instance and removed again when it opens. An end is
+ * not held: a stream ends after its writes, so nothing was written then, and nothing can be.
  *
  * What the peer sends meanwhile is not read from the stream: an answer that comes before the verdict is nobody's answer. One
  * chunk is kept, and Node is told to read no further.
@@ -32,11 +33,10 @@ export function holdBytes(socket: Duplex): Gate {
     }
   }
 
-  const { _write, _writev, _final } = Object.getPrototypeOf(socket) as Writes
+  const { _write, _writev } = Object.getPrototypeOf(socket) as Writes
   const own = socket as unknown as Writes
   own._write = (chunk, encoding, callback) => hold(() => _write.call(socket, chunk, encoding, callback), callback)
   own._writev = (chunks, callback) => hold(() => _writev.call(socket, chunks, callback), callback)
-  own._final = (callback) => hold(() => _final.call(socket, callback), callback)
   const { push } = socket
   socket.push = (...args) => {
     // The mere end of a connection says nothing that would have to wait.
@@ -50,7 +50,7 @@ export function holdBytes(socket: Duplex): Gate {
       return release !== undefined
     },
     open: () => {
-      for (const name of ['_write', '_writev', '_final'] as const) delete (own as Partial<Writes>)[name]
+      for (const name of ['_write', '_writev'] as const) delete (own as Partial<Writes>)[name]
       delete (socket as Partial<Duplex>).push
       for (const args of early.splice(0)) socket.push(...args)
       release?.()
@@ -65,7 +65,6 @@ type Callback = (error?: Error | null) => void
 interface Writes {
   _write(chunk: unknown, encoding: BufferEncoding, callback: Callback): void
   _writev(chunks: ReadonlyArray<{ chunk: unknown; encoding: BufferEncoding }>, callback: Callback): void
-  _final(callback: Callback): void
 }
 
 function closedBefore(): Error {

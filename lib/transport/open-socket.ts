@@ -21,7 +21,9 @@ export interface Wanted extends Partial<Omit<Target, 'host' | 'port' | 'pool' | 
 export function openSocket(wanted: Wanted, connector: Connector): Socket {
   const { protocol, host, port } = wanted
   const policies = connector.policies()
-  const error = findRefusal(protocol, policies, host, port, connector.now())
+  // As Node's agent names it; TLS has no server name for an address.
+  const servername = wanted.servername ?? (isIP(host) ? '' : host)
+  const error = findRefusal(protocol, policies, host, port, connector.now(), servername)
   if (error) {
     connector.reporter.blocked(host, port, error)
     return refusedSocket(error)
@@ -31,10 +33,8 @@ export function openSocket(wanted: Wanted, connector: Connector): Socket {
   const options = { timeout, keepAlive, keepAliveInitialDelay, noDelay, lookup, family, hints, localAddress, localPort, autoSelectFamily, autoSelectFamilyAttemptTimeout }
   try {
     if (protocol !== 'https:') return connect({ __proto__: null, ...options, host, port } as never)
-    // As Node's agent names it; TLS has no server name for an address.
-    const servername = wanted.servername ?? (isIP(host) ? '' : host)
     const pool = `${host}:${port}:${localAddress ?? ''}:${family ?? ''}:${servername}:${wanted.alpn.join()}:r${policies.revision}`
-    return connectPinned({ ...options, host, port, pool, servername, alpn: wanted.alpn, socketPath: undefined, tunnel: undefined }, connector)
+    return connectPinned({ ...options, host, port, pool, servername, namedByHeader: wanted.namedByHeader === true, alpn: wanted.alpn, socketPath: undefined, tunnel: undefined }, connector)
   } catch (thrown) {
     return refusedSocket(thrown as Error)
   }
