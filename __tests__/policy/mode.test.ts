@@ -2,6 +2,7 @@ import { createPinning, createPinningAgent } from '../../lib/index.js'
 import type { Pinning, PinningMode, PinningOptions } from '../../lib/index.js'
 import { ModeRule } from '../../lib/policy/mode.js'
 import { PolicySet } from '../../lib/policy/policy-set.js'
+import { runChild } from '../support/child.js'
 import { send } from '../support/clients.js'
 import { createAuthority, createSelfSigned } from '../support/pki.js'
 import { startServer } from '../support/servers.js'
@@ -94,6 +95,24 @@ describe('in production', () => {
 test.each(['on', 'ENFORCE', 'false', '0', 'off\n'])('an unknown value of the environment is an error: %j', (value) => {
   process.env[variable] = value
   expect(() => pinningFor({ mode: 'enforce' })).toThrow(expect.objectContaining({ code: 'ERR_PIN_POLICY_INVALID', option: variable, message: expect.stringContaining("right would be 'enforce' or 'report-only' or 'off'") }))
+})
+
+test('what is on Object.prototype is no environment: an impostor gets nothing, and no proxy is taken', async () => {
+  const server = await startImpostor()
+  // In a process of its own: under jest, process.env has another prototype than the tests.
+  const { reported, stderr } = await runChild(`
+    const { createPinnedAxios, createPinning } = await load('index.js')
+    const polluted = { ${variable}: 'off', NODE_ENV: 'test', HTTPS_PROXY: 'http://127.0.0.1:1', https_proxy: 'http://127.0.0.1:1', NODE_OPTIONS: '--tls-min-v1.0' }
+    for (const name in polluted) delete process.env[name]
+    for (const [name, value] of Object.entries(polluted)) Object.defineProperty(Object.prototype, name, { value, configurable: true })
+    const { status } = createPinning(input.options)
+    const { mode, modeSource, integrity } = status()
+    const api = createPinnedAxios(input.options)
+    const { code } = await api.post(input.url, 'a secret').catch((error) => error)
+    report({ mode, modeSource, findings: integrity.findings.map(({ name }) => name), code })
+    process.exit()`, { input: { url: server.url, options: { pins, tls: { ca: root.pem } } } })
+  expect([reported, stderr]).toEqual([{ mode: 'enforce', modeSource: 'default', findings: [], code: 'ERR_PIN_MISMATCH' }, ''])
+  expect(server.decryptedBytes).toBe(0)
 })
 
 test('the environment is read once: a later change switches nothing off', () => {

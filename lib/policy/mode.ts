@@ -1,5 +1,6 @@
 import { PolicyInvalidError } from '../errors.js'
 import { describeError, describeType, quoteInput } from '../pin/pin.js'
+import { readVariable } from './environment.js'
 import { readBoolean, readChoice } from './options.js'
 import { modes } from './policy.js'
 import type { PinningMode } from './policy.js'
@@ -85,9 +86,9 @@ export function describeMode({ mode, source }: DecidedMode): string | undefined 
 const variable = 'AXIOS_SSL_PINNING_MODE'
 
 function readEnvironment(env: NodeJS.ProcessEnv, allowed: boolean): PinningMode | undefined {
-  const mode = readChoice(env[variable] || undefined, modes, undefined, variable)
+  const mode = readChoice(readVariable(variable, env) || undefined, modes, undefined, variable)
   if (mode === undefined || mode === 'enforce' || allowed) return mode
-  if (env['NODE_ENV']?.trim().toLowerCase() !== 'production') return mode
+  if (readVariable('NODE_ENV', env)?.trim().toLowerCase() !== 'production') return mode
   throw new PolicyInvalidError(variable, `'${mode}' from the environment is refused, since NODE_ENV is production; right would be to unset it, or to set dangerAllowModeFromEnvironment: true in the code`)
 }
 
