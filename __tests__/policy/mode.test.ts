@@ -163,6 +163,18 @@ describe('a function', () => {
     expect(pinning.status().mode).toBe('off')
   })
 
+  test('whose promise rejects, or whose error has another text each time, does no harm', async () => {
+    let count = 0
+    let answer: () => unknown = () => Promise.reject(new Error('flag service down'))
+    const pinning = pinningFor({ mode: () => (count++ === 0 ? 'off' : answer()) as PinningMode })
+    expect(pinning.status().mode).toBe('enforce')
+    answer = () => { throw new Error(`no answer to ${count}`) }
+    for (let i = 0; i < 100; i++) expect(pinning.status().mode).toBe('enforce')
+    // An unhandled rejection would be told meanwhile.
+    await new Promise((resolve) => setTimeout(resolve, 10))
+    expect(warnings).toEqual(["axios-ssl-pinning: the mode function failed, so the mode is 'enforce': PolicyInvalidError: mode: the function returned an object; right would be 'enforce' or 'report-only' or 'off', at once"])
+  })
+
   test('may ask the pinning itself', () => {
     const made: { pinning?: Pinning } = {}
     made.pinning = pinningFor({ mode: () => (made.pinning?.status().hosts === 1 ? 'report-only' : 'enforce') })

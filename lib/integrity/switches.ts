@@ -82,6 +82,7 @@ const switchDetails: Record<string, string | undefined> = {
   '--tls-max-v1.2': 'TLS 1.3 is off, and with it post-quantum key exchange',
   '--tls-cipher-list': 'the default ciphers are other ones than those of Node',
   '--openssl-config': 'OpenSSL is configured by a file, which can lower what ciphers and groups it takes',
+  '--openssl-shared-config': 'OpenSSL is configured by the file that all programs of this machine share, which can lower what ciphers and groups it takes',
   '--openssl-legacy-provider': 'broken algorithms of OpenSSL are available again',
   '--security-revert': 'a security fix of Node is switched off',
   '--experimental-config-file': 'a file sets further switches of Node, which are not seen here',

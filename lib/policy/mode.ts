@@ -1,6 +1,7 @@
 import { PolicyInvalidError } from '../errors.js'
 import { describeError, describeType, quoteInput } from '../pin/pin.js'
 import { readVariable } from './environment.js'
+import { ignoreRejection } from './late-answer.js'
 import { readBoolean, readChoice } from './options.js'
 import { modes } from './policy.js'
 import type { PinningMode } from './policy.js'
@@ -37,9 +38,10 @@ export class ModeRule {
   readonly #onFailure: (text: string) => void
   #last: DecidedMode
   #asking = false
+  #failing = false
 
   /**
-   * @param onFailure called when the function fails later on; `enforce` holds then
+   * @param onFailure called when the function begins to fail later on; `enforce` holds while it does
    * @throws {PolicyInvalidError} for a value, also a function's first one, that is no mode; and for a lower mode from the
    *   environment in production
    */
@@ -58,9 +60,12 @@ export class ModeRule {
     this.#asking = true
     try {
       const mode = readAnswer(this.#ask())
+      this.#failing = false
       if (mode !== this.#last.mode) this.#last = this.#decide(mode)
     } catch (error) {
       this.#last = { mode: 'enforce', source: 'function' }
+      if (this.#failing) return this.#last
+      this.#failing = true
       this.#onFailure(`the mode function failed, so the mode is 'enforce': ${describeError(error)}`)
     } finally {
       this.#asking = false
@@ -94,6 +99,7 @@ function readEnvironment(env: NodeJS.ProcessEnv, allowed: boolean): PinningMode 
 
 function readAnswer(answer: unknown): PinningMode {
   if ((modes as readonly unknown[]).includes(answer)) return answer as PinningMode
+  ignoreRejection(answer)
   const shown = typeof answer === 'string' ? quoteInput(answer) : describeType(answer)
   throw new PolicyInvalidError('mode', `the function returned ${shown}; right would be ${modes.map((each) => `'${each}'`).join(' or ')}, at once`)
 }
