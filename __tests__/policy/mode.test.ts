@@ -3,7 +3,8 @@ import type { Pinning, PinningMode, PinningOptions } from '../../lib/index.js'
 import { ModeRule } from '../../lib/policy/mode.js'
 import { PolicySet } from '../../lib/policy/policy-set.js'
 import { runChild } from '../support/child.js'
-import { send } from '../support/clients.js'
+import { send, until } from '../support/clients.js'
+import { HeldSource, createSigner, pinSet, sign } from '../support/pin-sets.js'
 import { createAuthority, createSelfSigned } from '../support/pki.js'
 import { startServer } from '../support/servers.js'
 import type { TestServer } from '../support/servers.js'
@@ -237,6 +238,41 @@ describe('a mode below enforce', () => {
       "mode is 'off' for a.test: their peers are not refused when they do not match the pins"
     ])
   })
+})
+
+test('an expired set that is not enforced any more is told like a mode below enforce, while that lasts', async () => {
+  const server = await startImpostor()
+  const signer = createSigner()
+  const answers: Array<(text: string) => void> = []
+  const source = new HeldSource(() => new Promise<string>((resolve) => answers.push(resolve)))
+  const publish = async (version: number): Promise<void> => {
+    const text = await sign(pinSet({ version, pins }), signer)
+    await until(() => answers.length > 0)
+    answers.splice(0).forEach((resolve) => resolve(text))
+    await until(() => pinning.status().updates?.version === version)
+  }
+  const lines: object[] = []
+  const log = (details: object): void => void lines.push(details)
+  const pinning = pinningFor({ logger: { warn: log, debug: log }, updates: { source, trustedKeys: [signer.publicKey], audience: 'test', staleRetryMs: Infinity, onExpiredSet: 'report-only' } })
+  await publish(1)
+  expect(pinning.status().warnings).toEqual([])
+  const { now } = Date
+  const clock = jest.spyOn(Date, 'now').mockImplementation(() => now() + 8 * 86_400_000)
+  try {
+    expect(await send(pinning.agent, server.port)).toMatchObject({ status: 200 })
+    const told = /^version 1 of the pin set expired on \S+Z \(updates\.onExpiredSet is 'report-only'\): peers that do not match the pins are not refused$/
+    expect(pinning.status()).toMatchObject({ mode: 'enforce', warnings: [expect.stringMatching(told)] })
+    expect(warnings).toEqual([`axios-ssl-pinning: ${pinning.status().warnings[0]}`])
+    expect(lines.at(-1)).toMatchObject({ decision: 'tolerated', notEnforced: expect.stringMatching(told) })
+    const refreshed = pinning.refresh()
+    await publish(2)
+    await refreshed
+    expect(await send(pinning.agent, server.port, { headers: { connection: 'close' } })).toMatchObject({ code: 'ERR_PIN_MISMATCH' })
+    expect(pinning.status().warnings).toEqual([])
+    expect(lines.at(-1)).not.toHaveProperty('notEnforced')
+  } finally {
+    clock.mockRestore()
+  }
 })
 
 test('an environment that is not asked needs no function call per request', () => {

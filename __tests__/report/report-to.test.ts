@@ -209,6 +209,22 @@ test('reports that wait keep no process alive', async () => {
   expect([ended.code, ended.reported]).toEqual([0, { code: 'ERR_PIN_MISMATCH', reports: { sent: 0, pending: 1, repeated: 0, lost: 0 } }])
 })
 
+test('close() ends, and the program goes on, where nothing else keeps the process alive', async () => {
+  const script = `
+    const { createPinning } = await load('index.js')
+    const { createAuthority, createSelfSigned, startHttpsServer } = await load('testing/index.js')
+    const https = await import('node:https')
+    const root = createAuthority()
+    const server = await startHttpsServer(root.issue())
+    const pinning = createPinning({ pins: { localhost: [createSelfSigned().pin, createSelfSigned().pin] }, tls: { ca: root.pem }, reportTo: () => new Promise(() => {}) })
+    await new Promise((resolve) => https.get(server.url, { agent: pinning.agent }).on('error', resolve))
+    await server.close()
+    await pinning.close()
+    report(pinning.status().reports)`
+  const ended = await runChild(script)
+  expect([ended.code, ended.reported]).toEqual([0, { sent: 0, pending: 1, repeated: 0, lost: 0 }])
+})
+
 test('no secret of a request is in anything that is told of it', async () => {
   const secrets = ['pathSecret1', 'querySecret2', 'headerSecret3', 'cookieSecret4', 'bodySecret5', 'userSecret6', 'passwordSecret7', 'basicSecret8', 'formSecret9']
   const told: unknown[] = []
@@ -339,6 +355,10 @@ test.each([
   ['another kind of value', 7, /must be a URL/],
   ['an unknown field', { url: 'https://r.example.com', uri: 1 }, /no such option/],
   ['headers that are no strings', { url: 'https://r.example.com', headers: { a: 1 } }, /object of strings/],
+  ['a header with a line feed', { url: 'https://r.example.com', headers: { authorization: 'hunter2\ny' } }, /^reportTo.headers: the value of "authorization" (?!.*hunter2)/],
+  ['a header without a possible name', { url: 'https://r.example.com', headers: { 'a b': 'x' } }, /^reportTo.headers: "a b" is not the name/],
+  ['a ca that is none', { url: 'https://r.example.com', ca: 5 }, /^reportTo.ca: must be PEM/],
+  ['a ca without a certificate', { url: 'https://r.example.com', ca: 'x' }, /^reportTo.ca: has no PEM/],
   ['a pin that is none', { url: 'https://r.example.com', pins: ['nonsense'] }, /pin/]
 ])('reportTo: %s is refused when the options are read', (_title, value, message) => {
   expect(() => readReportTo(value)).toThrow(message)

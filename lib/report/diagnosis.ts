@@ -6,7 +6,7 @@ import type { TrustAnchors } from '../verify/anchors.js'
 import { buildChain, isInDate, servedAfter } from '../verify/chain.js'
 import type { VerifiedChain } from '../verify/chain.js'
 import { checkName } from '../verify/name.js'
-import { oneLine as wholeName, summarise } from '../verify/records.js'
+import { escapeUnprintable, oneLine as wholeName, organisationOf, summarise } from '../verify/records.js'
 import type { PeerRecord } from '../verify/records.js'
 import type { HostHistory } from './history.js'
 import { findInterceptor } from './interceptors.js'
@@ -371,9 +371,9 @@ function describePinSet({ updatedAt, failure }: PinSetState, now: number): strin
 
 /** What two certificates have in common. */
 function kinship(a: X509Certificate, b: X509Certificate): { issuer: string | undefined; names: boolean; sameNames: boolean } {
-  const organization = organizationOf(a.issuer)
+  const organisation = organisationOf(a.issuer)
   const same = nameKey(a.issuer) === nameKey(b.issuer)
-  const issuer = same ? oneLine(b.issuer) : organization !== undefined && organization === organizationOf(b.issuer) ? organization : undefined
+  const issuer = same ? oneLine(b.issuer) : organisation !== undefined && organisation === organisationOf(b.issuer) ? organisation : undefined
   const names = new Set(namesOf(a))
   const shared = namesOf(b).filter((name) => names.has(name)).length
   return { issuer, names: shared > 0, sameNames: shared > 0 && shared === names.size && shared === namesOf(b).length }
@@ -388,12 +388,8 @@ function clip(text: string, length: number): string {
   return text.length > length ? `${text.slice(0, length)}…` : text
 }
 
-function organizationOf(name: string | undefined): string | undefined {
-  return /^O=(.+)$/m.exec(name ?? '')?.[1]
-}
-
 function namesOf({ subjectAltName }: X509Certificate): string[] {
-  return (subjectAltName ?? '').split(', ').filter(Boolean).map((name) => name.replace(/^(?:DNS|IP Address):/, '').toLowerCase())
+  return escapeUnprintable(subjectAltName ?? '').split(', ').filter(Boolean).map((name) => name.replace(/^(?:DNS|IP Address):/, '').toLowerCase())
 }
 
 function listNames(names: readonly string[]): string {

@@ -1,8 +1,10 @@
+import { validateHeaderName, validateHeaderValue } from 'node:http'
 import { isIP } from 'node:net'
 import { PolicyInvalidError } from '../errors.js'
-import { describeType } from '../pin/pin.js'
+import { describeType, quoteInput } from '../pin/pin.js'
 import { readBoolean, readOptions } from '../policy/options.js'
 import { parsePolicy } from '../policy/policy.js'
+import { TrustAnchors } from '../verify/anchors.js'
 import type { PinViolation, ReportingApp } from './violation.js'
 
 /** A collector of reports. */
@@ -47,8 +49,8 @@ export function readReportTo(value: unknown): Endpoint | ReportReceiver | undefi
   return {
     url: readUrl(options.url),
     pins: options.pins,
-    ca: options.ca,
-    headers: readStrings(options.headers, 'reportTo.headers'),
+    ca: readCa(options.ca),
+    headers: readHeaders(options.headers),
     batch: readBoolean(options.batch, true, 'reportTo.batch'),
     app: readStrings(options.app as Record<string, string> | undefined, 'reportTo.app', ['id', 'version'])
   }
@@ -65,6 +67,35 @@ function readUrl(value: unknown): URL {
 
 function isLoopback(host: string): boolean {
   return host === 'localhost' || host === '[::1]' || (isIP(host) === 4 && host.startsWith('127.'))
+}
+
+/** @throws {PolicyInvalidError} when no trust anchor can be read from it */
+function readCa(ca: Endpoint['ca']): Endpoint['ca'] {
+  if (ca === undefined) return undefined
+  try {
+    return new TrustAnchors(ca, false).given ? ca : undefined
+  } catch (error) {
+    if (error instanceof PolicyInvalidError) throw new PolicyInvalidError('reportTo.ca', error.reason, { cause: error })
+    throw error
+  }
+}
+
+/** As HTTP has them. A value may be a secret, and is not shown. */
+function readHeaders(given: ReportEndpoint['headers']): Record<string, string> {
+  const headers = readStrings(given, 'reportTo.headers')
+  for (const [name, value] of Object.entries(headers)) {
+    try {
+      validateHeaderName(name)
+    } catch {
+      throw new PolicyInvalidError('reportTo.headers', `${quoteInput(name)} is not the name of a header`)
+    }
+    try {
+      validateHeaderValue(name, value)
+    } catch {
+      throw new PolicyInvalidError('reportTo.headers', `the value of ${quoteInput(name)} has a character that no header may have, such as a line feed`)
+    }
+  }
+  return headers
 }
 
 function readStrings(value: Readonly<Record<string, string>> | undefined, option: string, names?: readonly string[]): Record<string, string> {

@@ -85,7 +85,8 @@ export class Reporter {
     if (logger) writeLog(logger, this.events, () => this.notEnforced)
     this.#callBack(readFunction(options.onValidCertificate, 'onValidCertificate'), 'onValidCertificate')
     this.#callBack(readFunction(options.onBadCertificate, 'onBadCertificate'), 'onBadCertificate')
-    this.threats = readBoolean(options.threatMonitor, true, 'threatMonitor') ? this.#watch(readFunction(options.onThreat, 'onThreat')) : undefined
+    const onThreat = readFunction(options.onThreat, 'onThreat')
+    this.threats = readBoolean(options.threatMonitor, true, 'threatMonitor') ? this.#watch(onThreat) : undefined
     const onExpiring = readFunction(options.onExpiring, 'onExpiring')
     if (onExpiring) this.events.on('expiring', (report) => process.nextTick(call, onExpiring, report, 'onExpiring'))
     this.expiry = new ExpiryTracker(options, this.events)
@@ -143,10 +144,11 @@ export class Reporter {
     if (callback) process.nextTick(call, callback, report, 'onUpdate')
   }
 
-  /** What is allowed but unwise: said once. */
+  /** What is allowed but unwise: said once, as far as the last thousand texts tell. */
   warnOnce(message: string): void {
     if (this.#warned.has(message)) return
     this.#warned.add(message)
+    if (this.#warned.size > maxWarned) this.#warned.delete(this.#warned.values().next().value as string)
     process.emitWarning(message, { type: 'PinningWarning' })
     if (this.events.hears('warning')) this.events.emit('warning', { time: new Date(), message })
   }
@@ -205,6 +207,8 @@ export class Reporter {
     for (const decision of name === 'onValidCertificate' ? (['accepted'] as const) : (['tolerated', 'refused'] as const)) this.events.on(`connection:${decision}`, tell)
   }
 }
+
+const maxWarned = 1_000
 
 function call<Report>(callback: (report: Report) => unknown, report: Report, name: string): void {
   const complain = (error: unknown): void => process.emitWarning(`axios-ssl-pinning: ${name} failed, which changes nothing for the request: ${describeError(error)}`, { type: 'PinningWarning' })

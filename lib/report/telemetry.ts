@@ -7,6 +7,7 @@ import type { PinSetState } from './diagnosis.js'
 import type { BlockedEvent, ConnectionEvent, EventStream } from './events.js'
 import type { PeerHistory } from './history.js'
 import type { DeliveryCounters } from './report-queue.js'
+import { hostOf } from './threat.js'
 import type { Threat } from './threat.js'
 import type { ThreatMonitor } from './threat-monitor.js'
 
@@ -171,7 +172,7 @@ class Telemetry {
   #observeTrends({ excess, score, observe }: Pick<Observation, 'excess' | 'score' | 'observe'>): void {
     const worst = new Map<string, { excess: number; score: number }>()
     for (const trend of this.#observed.threats?.trends() ?? []) {
-      const name = this.#hosts.of(trend.host.slice(0, trend.host.lastIndexOf(':')))
+      const name = this.#hosts.of(hostOf(trend.host))
       const known = worst.get(name)
       worst.set(name, { excess: Math.max(trend.excess, known?.excess ?? 0), score: Math.max(trend.score, known?.score ?? -Infinity) })
     }
