@@ -131,7 +131,7 @@ export class PinningCore {
    */
   constructor(given: PinningOptions, clock = systemClock) {
     this.#options = readPinningOptions(given)
-    this.reporter = new Reporter(this.#options, (endpoint) => loadDelivery().createDelivery(endpoint, () => this.policies, this.#options.tls))
+    this.reporter = new Reporter(this.#options, (endpoint) => loadDelivery().createDelivery(endpoint, () => this.policies, this.#options))
     this.dangerAllowAdapter = readFunction(this.#options.dangerAllowAdapter, 'dangerAllowAdapter')
     this.#mode = new ModeRule(this.#options, process.env, (text) => this.reporter.warnOnce(`axios-ssl-pinning: ${text}`))
     this.#policies = new PolicySet({ ...this.#options, mode: this.#mode.now.mode }, 1)

@@ -15,6 +15,11 @@ export interface ReportEndpoint {
   pins?: readonly string[]
   /** Trust anchors for the endpoint, PEM. Default: Node's own. */
   ca?: string | readonly string[]
+  /**
+   * How to reach the endpoint, with the values and the meaning of the pinning's own `proxy`: a URL, `'environment'`, …; it is
+   * verified inside the tunnel. `proxyPins` and `proxyTls` hold for proxies over TLS. Default `false`: none, whatever the environment says.
+   */
+  proxy?: 'environment' | false | (string & {}) | URL | object
   /** Sent with every report, for example `{ authorization: 'Bearer …' }`. */
   headers?: Readonly<Record<string, string>>
   /** `false` sends one object a request, as collectors of RFC 7469 and TrustKit take them. Default `true`: an array. */
@@ -33,6 +38,8 @@ export interface Endpoint {
   readonly url: URL
   readonly pins: readonly string[] | undefined
   readonly ca: string | readonly string[] | undefined
+  /** Not read yet. */
+  readonly proxy: unknown
   readonly headers: Readonly<Record<string, string>>
   readonly batch: boolean
   readonly app: ReportingApp
@@ -44,12 +51,13 @@ export function readReportTo(value: unknown): Endpoint | ReportReceiver | undefi
   if (typeof value === 'function') return value as ReportReceiver
   const given = typeof value === 'string' || value instanceof URL ? { url: value } : value
   if (typeof given !== 'object' || given === null || Array.isArray(given)) throw new PolicyInvalidError('reportTo', `must be a URL, an endpoint { url, … } or a function, not ${describeType(value)}`)
-  const options = readOptions(given as ReportEndpoint, ['url', 'pins', 'ca', 'headers', 'batch', 'app'], 'reportTo')
+  const options = readOptions(given as ReportEndpoint, ['url', 'pins', 'ca', 'proxy', 'headers', 'batch', 'app'], 'reportTo')
   if (options.pins !== undefined) parsePolicy('reportTo', options.pins, 'reportTo.pins')
   return {
     url: readUrl(options.url),
     pins: options.pins,
     ca: readCa(options.ca),
+    proxy: options.proxy ?? false,
     headers: readHeaders(options.headers),
     batch: readBoolean(options.batch, true, 'reportTo.batch'),
     app: readStrings(options.app as Record<string, string> | undefined, 'reportTo.app', ['id', 'version'])
