@@ -91,13 +91,13 @@ test('an error without a refusal behind it, and what is no error, are written as
 test('what an asynchronous logger rejects with becomes a process warning, also behind a child', async () => {
   const emitWarning = jest.spyOn(process, 'emitWarning').mockImplementation(() => undefined)
   const broken = { warn: () => Promise.reject(new Error('shipper down')), debug: () => undefined }
-  for (const logger of [broken, { ...broken, child: () => broken }]) {
+  for (const logger of [broken, { ...broken, child: () => broken }, { ...broken, child: () => Promise.reject(new Error('no child')) }]) {
     const events = new EventStream()
     writeLog(readLogger(logger) as never, events, () => undefined)
     events.emit('warning', { time: new Date(), message: 'a' })
   }
   await new Promise((resolve) => setTimeout(resolve, 10))
-  expect(emitWarning.mock.calls.map(([text]) => text)).toEqual(Array(2).fill('axios-ssl-pinning: the logger failed: Error: shipper down'))
+  expect(emitWarning.mock.calls.map(([text]) => text)).toEqual(Array(3).fill('axios-ssl-pinning: the logger failed: Error: shipper down'))
   emitWarning.mockRestore()
 })
 

@@ -22,14 +22,14 @@ export interface Refused {
   readonly record: PeerRecord | undefined
   readonly anchors: TrustAnchors | undefined
   readonly earlier: HostHistory | undefined
-  readonly pinSet: PinSetState | undefined
+  readonly pinSet: PinSetFreshness | undefined
   readonly now: number
   /** The time by the `Date` headers of earlier answers, where there were any. */
   readonly serverNow: number | undefined
 }
 
 /** What a source of pins that change while the program runs knows of their age. */
-export interface PinSetState {
+export interface PinSetFreshness {
   /** When the pins were last fetched or confirmed, in milliseconds since the epoch. */
   readonly updatedAt: number
   /** Updates are overdue. */
@@ -365,7 +365,7 @@ function describeFreshness({ ageMs }: Peer): string[] {
   return ageMs >= 0 && ageMs < freshMs ? [`It was issued ${span(ageMs)} ago, as by programs that make certificates on the spot.`] : []
 }
 
-function describePinSet({ updatedAt, failure }: PinSetState, now: number): string {
+function describePinSet({ updatedAt, failure }: PinSetFreshness, now: number): string {
   return `The pins were last brought up to date ${span(now - updatedAt)} ago, and an update is overdue${failure === undefined ? '' : ` (${failure})`}.`
 }
 

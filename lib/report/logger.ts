@@ -40,7 +40,11 @@ export function writeLog(logger: PinningLogger, events: EventStream, notEnforced
   const complain = (error: unknown): void => process.emitWarning(`axios-ssl-pinning: the logger failed: ${describeError(error)}`, { type: 'PinningWarning' })
   const write = (level: Level, details: () => object, message: string): void => {
     try {
-      if (level === 'debug' && logger.isLevelEnabled?.(level) === false) return
+      if (level === 'debug') {
+        const enabled: unknown = logger.isLevelEnabled?.(level)
+        if (enabled === false) return
+        ignoreRejection(enabled, complain)
+      }
       if (logger[level] === undefined) return write(level === 'error' ? 'warn' : 'debug', details, message)
       const lowered = notEnforced()
       ignoreRejection(logger[level](lowered === undefined ? details() : { ...details(), notEnforced: lowered }, message), complain)
@@ -110,7 +114,9 @@ class ChildLogger implements PinningLogger {
     if (this.#child && this.#level === this.parent.level) return this.#child
     const child = this.parent.child?.({ component: 'axios-ssl-pinning' })
     this.#level = this.parent.level
-    return (this.#child = isLogger(child) ? child : this.parent)
+    if (isLogger(child)) return (this.#child = child)
+    ignoreRejection(child)
+    return (this.#child = this.parent)
   }
 }
 

@@ -4,7 +4,7 @@ import { describeError, describeType } from '../pin/pin.js'
 import { readBoolean, readFunction } from '../policy/options.js'
 import type { PolicySet } from '../policy/policy-set.js'
 import { diagnose } from './diagnosis.js'
-import type { PinSetState } from './diagnosis.js'
+import type { PinSetFreshness } from './diagnosis.js'
 import { ConnectionEvent, EventStream } from './events.js'
 import { ExpiryTracker } from './expiry.js'
 import type { ExpiryOptions } from './expiry.js'
@@ -69,7 +69,7 @@ export class Reporter {
   /** Looks at all connections together; `undefined` when that is switched off. */
   readonly threats: ThreatMonitor | undefined
   /** How old the pins are, where their source knows. */
-  pinSet: (() => PinSetState | undefined) | undefined
+  pinSet: (() => PinSetFreshness | undefined) | undefined
   /** Those in force, where somebody asks for their dates. */
   policies: (() => PolicySet) | undefined
   readonly #queue: ReportQueue | undefined
@@ -159,7 +159,7 @@ export class Reporter {
     return once(() => diagnose(facts))
   }
 
-  #pinSet(): PinSetState | undefined {
+  #pinSet(): PinSetFreshness | undefined {
     try {
       return this.pinSet?.()
     } catch {

@@ -3,7 +3,7 @@ import { PolicyInvalidError } from '../errors.js'
 import { describeType } from '../pin/pin.js'
 import { readOptions } from '../policy/options.js'
 import type { PolicySet } from '../policy/policy-set.js'
-import type { PinSetState } from './diagnosis.js'
+import type { PinSetFreshness } from './diagnosis.js'
 import type { BlockedEvent, ConnectionEvent, EventStream } from './events.js'
 import type { PeerHistory } from './history.js'
 import type { DeliveryCounters } from './report-queue.js'
@@ -24,7 +24,7 @@ export interface OpenTelemetryOptions {
 export interface Observed {
   readonly history: PeerHistory
   readonly policies: () => PolicySet | undefined
-  readonly pinSet: () => PinSetState | undefined
+  readonly pinSet: () => PinSetFreshness | undefined
   readonly deliveries: () => DeliveryCounters | undefined
   readonly threats: ThreatMonitor | undefined
 }
