@@ -17,6 +17,7 @@ import type { Counters, ReportOptions } from './report/reporter.js'
 import type { DeliveryCounters } from './report/report-queue.js'
 import { calls, readThreatResponse, refreshEveryMs, shortAgeMs } from './report/threat-response.js'
 import type { ResponsePlan } from './report/threat-response.js'
+import { hostOf } from './report/threat.js'
 import type { Threat } from './report/threat.js'
 import { PinningAgent } from './transport/agent.js'
 import type { ClientCertificateStatus } from './transport/client-certificate.js'
@@ -130,14 +131,14 @@ export class PinningCore {
    */
   constructor(given: PinningOptions, clock = systemClock) {
     this.#options = readPinningOptions(given)
-    this.reporter = new Reporter(this.#options, (endpoint) => loadDelivery().createDelivery(endpoint, () => this.policies, this.#options.tls))
+    this.reporter = new Reporter(this.#options, (endpoint) => loadDelivery().createDelivery(endpoint, () => this.policies, this.#options))
     this.dangerAllowAdapter = readFunction(this.#options.dangerAllowAdapter, 'dangerAllowAdapter')
     this.#mode = new ModeRule(this.#options, process.env, (text) => this.reporter.warnOnce(`axios-ssl-pinning: ${text}`))
     this.#policies = new PolicySet({ ...this.#options, mode: this.#mode.now.mode }, 1)
     this.reporter.policies = () => this.policies
     this.#integrity = new Integrity(this.#options, ({ name, detail }) => this.reporter.integrityFound(name, detail))
+    this.#response = readThreatResponse(this.#options.threatResponse, { monitor: this.reporter.threats !== undefined, updates: this.#options.updates !== undefined })
     this.#live = this.#options.updates === undefined ? undefined : this.#keepUpToDate(this.#options.updates, clock)
-    this.#response = readThreatResponse(this.#options.threatResponse)
     this.reporter.events.on('threat', (threat) => this.#respond(threat))
     const maxAgeMs = readDuration(this.#options.maxConnectionAgeMs, 'maxConnectionAgeMs')
     this.proxy = this.#options.proxy === undefined ? 'environment' : readProxy(this.#options.proxy, 'proxy')
@@ -284,11 +285,11 @@ export class PinningCore {
     const plan = this.#response
     if (plan === undefined || !calls(plan, threat)) return
     const now = Date.now()
-    const hosts = threat.hosts.map((host) => host.slice(0, host.lastIndexOf(':'))).map((host) => canonicalHost(host) ?? host)
+    const hosts = threat.hosts.map(hostOf).map((host) => canonicalHost(host) ?? host)
     const lockdowns = new Map([...this.#policies.lockdowns].filter(([, { until }]) => until > now))
     for (const host of hosts) {
       if (plan.lockdownMs !== undefined) lockdowns.set(host, { until: now + plan.lockdownMs, reason: `it looked like ${threat.kind === 'interception' ? 'an interception' : `a case of ${threat.kind}`} at ${threat.time.toISOString()}` })
-      if (plan.maxConnectionAgeMs !== undefined) this.#shortAges.set(host, now + shortAgeMs)
+      if (plan.maxConnectionAgeMs !== undefined) this.#keepShort(host, now)
     }
     // Another revision: connections and sessions from before are not used again.
     this.#policies = this.#policies.under({ lockdowns }, this.#policies.revision + 1)
@@ -296,6 +297,15 @@ export class PinningCore {
     this.#refreshedAt = now
     // What fails in it is told by the updates themselves.
     this.#live?.updater.refresh().catch(() => undefined)
+  }
+
+  /** Of a bounded number of hosts, those under threat last. */
+  #keepShort(host: string, now: number): void {
+    for (const [each, until] of this.#shortAges) if (until <= now) this.#shortAges.delete(each)
+    // Moved to the end: the oldest entry is the first one.
+    this.#shortAges.delete(host)
+    this.#shortAges.set(host, now + shortAgeMs)
+    if (this.#shortAges.size > shortAgesKept) this.#shortAges.delete(this.#shortAges.keys().next().value as string)
   }
 
   #shortAgeOf(host: string): number {
@@ -318,14 +328,20 @@ export class PinningCore {
   }
 
   #warn(): void {
-    this.reporter.notEnforced = describeMode(this.#mode.now)
+    this.reporter.notEnforced = this.#notEnforced().join('; ') || undefined
     for (const warning of this.#warnings()) this.reporter.warnOnce(`axios-ssl-pinning: ${warning}`)
   }
 
   #warnings(): string[] {
-    const mode = describeMode(this.#mode.now)
     const adapter = this.dangerAllowAdapter && 'dangerAllowAdapter is set: what an allowed adapter opens itself is not pinned'
-    return [mode, ...this.#policies.warnings, adapter].filter((warning) => warning !== undefined)
+    return [...this.#notEnforced(), ...this.#policies.warnings, ...(adapter ? [adapter] : [])]
+  }
+
+  /** Why pins do not hold that would otherwise. */
+  #notEnforced(): string[] {
+    const { expired } = this.#policies
+    const set = expired?.then === 'report-only' ? `${expired.name} expired on ${expired.date.toISOString()} (updates.onExpiredSet is 'report-only'): peers that do not match the pins are not refused` : undefined
+    return [describeMode(this.#mode.now), set].filter((text) => text !== undefined)
   }
 }
 
@@ -370,6 +386,9 @@ export function dispatcherOf(core: PinningCore): UndiciDispatcher {
   if (typeof core.proxy === 'object') throw new PolicyInvalidError('proxy', 'undici and fetch are not taken through a proxy; right would be to leave it out')
   return core.dispatcher
 }
+
+/** As many as the hosts that the threat monitor remembers. */
+const shortAgesKept = 1_000
 
 const optionNames = [
   'allowedSHAFingerprints',

@@ -105,6 +105,7 @@ describe('fails closed', () => {
   test.each<[string, unknown]>([
     ['a callback that throws', () => { throw new Error('boom') }],
     ['a promise of true', () => Promise.resolve(true)],
+    ['a promise that rejects', () => Promise.reject(new Error('boom'))],
     ['1', () => 1],
     ["'true'", () => 'true'],
     ['undefined', () => undefined],

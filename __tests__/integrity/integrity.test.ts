@@ -2,6 +2,7 @@ import axios from 'axios'
 import crypto from 'node:crypto'
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import http from 'node:http'
+import https from 'node:https'
 import * as inspector from 'node:inspector'
 import tls from 'node:tls'
 import { createPinning, findPinningError } from '../../lib/index.js'
@@ -65,6 +66,9 @@ describe('a function that is replaced while the program runs', () => {
     ['tls.connect', tls, 'connect', { value: (...args: unknown[]) => Reflect.apply(tls.connect, tls, args) as unknown }],
     ['http.Agent.prototype.addRequest', http.Agent.prototype, 'addRequest', { value: new Proxy(Reflect.get(http.Agent.prototype, 'addRequest') as object, {}) }],
     ['crypto.createHash', crypto, 'createHash', { value: undefined }],
+    ['crypto.Hash.prototype.digest', crypto.Hash.prototype, 'digest', { value: () => Buffer.alloc(32) }],
+    ['https.Agent.prototype.createConnection', https.Agent.prototype, 'createConnection', { value: () => undefined }],
+    ['tls.TLSSocket.prototype.getPeerCertificate', tls.TLSSocket.prototype, 'getPeerCertificate', { value: () => ({}) }],
     ['crypto.X509Certificate.prototype.raw', crypto.X509Certificate.prototype, 'raw', { get() { return get.call(this) } }],
     ['Set.prototype.has', Set.prototype, 'has', { value: function has(this: Set<unknown>, value: unknown) { return [...this].includes(value) || value === 'a pin' } }]
   ]
@@ -78,12 +82,13 @@ describe('a function that is replaced while the program runs', () => {
     expect(status().integrity.findings).toEqual([])
   })
 
-  test('names the file it comes from, and a listed package covers it', () => {
+  test('names the file it comes from where a package is listed, and that package covers it', () => {
     const wrapper = Function('original', 'return function connect(...args) { return original.apply(this, args) }\n//# sourceURL=/app/node_modules/@vendor/net/hook.js') as (original: unknown) => unknown
     const undo = replace(tls, 'connect', { value: wrapper(tls.connect) })
     const seen = [[], ['@vendor/net'], ['@vendor/agent'], ['@other/net'], ['tls.connect']].map((integrityAllow) => pinningFor({ integrityAllow }).status().integrity)
     undo()
-    expect(seen[0]?.findings).toMatchObject([{ name: 'tls.connect', detail: 'it has been replaced since this package was loaded, by /app/node_modules/@vendor/net/hook.js' }])
+    expect(seen[0]?.findings).toEqual([{ name: 'tls.connect', detail: 'it has been replaced since this package was loaded' }])
+    expect(seen[3]?.findings).toEqual([{ name: 'tls.connect', detail: 'it has been replaced since this package was loaded, by /app/node_modules/@vendor/net/hook.js' }])
     expect(seen.map(({ findings }) => findings.length)).toEqual([1, 0, 0, 1, 0])
     expect(seen[1]?.allowed).toHaveLength(1)
   })
@@ -152,6 +157,16 @@ test("'report' changes no request, and tells the log and the channel once", asyn
   expect(lines).toEqual([[expect.objectContaining({ name: 'inspector', detail: expect.any(String) }), 'integrity: inspector found']])
 })
 
+test('a look that fails is a finding, and refuses where findings do', () => {
+  const told: string[] = []
+  const integrity = new Integrity({ integrity: 'refuse' }, ({ name }) => void told.push(name))
+  closing.push(() => integrity.close())
+  integrity.watch(() => { throw new Error('no answer') })
+  expect(integrity.status.findings).toEqual([{ name: 'failure', detail: 'looking has failed, so what there is cannot be told: Error: no answer' }])
+  expect(integrity.refusal).toMatchObject({ code: 'ERR_PIN_INTEGRITY' })
+  expect(told).toEqual(['failure'])
+})
+
 describe('an axios instance that has lost its pinning', () => {
   type Manager = { forEach?: unknown }
   const ways: Array<[string, (api: { interceptors: any }) => void]> = [
@@ -203,6 +218,15 @@ describe('an axios instance that has lost its pinning', () => {
       jest.useRealTimers()
     }
   })
+})
+
+test('a preload is allowed by the whole of what it was asked for by, not by its end', () => {
+  const seen = (execArgv: string[]): unknown => {
+    const { status } = new Integrity({ integrityAllow: ['dd-trace/init.js', './my init.js'] }, () => undefined, { env: {}, execArgv })
+    return [status.findings.map(({ name }) => name), status.allowed.map(({ name }) => name)]
+  }
+  expect(seen(['--require', '/tmp/evil dd-trace/init.js'])).toEqual([['--require /tmp/evil dd-trace/init.js'], []])
+  expect(seen(['--require', 'dd-trace/init.js', '--import', './my init.js'])).toEqual([[], ['--require dd-trace/init.js', '--import ./my init.js']])
 })
 
 describe('the options', () => {

@@ -36,6 +36,10 @@ const files: Record<string, string> = {
     Map.prototype.get = new Proxy(Map.prototype.get, {})
     const { has } = Set.prototype
     Set.prototype.has = function (value) { return Reflect.apply(has, this, [value]) }`,
+  'frozen.cjs': 'Object.freeze(Error)',
+  'async.cjs': `
+    const tls = require('node:tls'), original = tls.createSecureContext
+    tls.createSecureContext = async function (options) { await null; return original.call(tls, options) }`,
   'otel.cjs': `
     const load = require('node:module').createRequire(${JSON.stringify(join(__dirname, '../../package.json'))})
     const { registerInstrumentations } = load('@opentelemetry/instrumentation')
@@ -81,6 +85,7 @@ const cases: Case[] = [
   ['--tls-min-v1.0', () => ({ nodeOptions: ['--tls-min-v1.0'] }), () => ['--tls-min-v1.0']],
   ['--tls-min-v1.1', () => ({ env: { NODE_OPTIONS: '--tls-min-v1.1' } }), () => ['--tls-min-v1.1']],
   ['--tls-min-v1.2 and --tls-min-v1.3, which lower nothing', () => ({ nodeOptions: ['--tls-min-v1.2', '--tls-min-v1.3'] }), () => []],
+  ['--openssl-shared-config', () => ({ nodeOptions: ['--openssl-shared-config'] }), () => ['--openssl-shared-config']],
   ['--tls-max-v1.2 and --tls-cipher-list', () => ({ nodeOptions: ['--tls-max-v1.2', '--tls-cipher-list=AES128-GCM-SHA256'] }), () => ['--tls-max-v1.2', '--tls-cipher-list']],
   ['--inspect', () => ({ nodeOptions: ['--inspect=127.0.0.1:0'] }), () => ['inspector']],
   ['--require', () => ({ nodeOptions: ['--require', inHome('nothing.cjs')] }), () => [`--require ${inHome('nothing.cjs')}`]],
@@ -147,6 +152,47 @@ describe('no false alarm', () => {
     expect(first).toMatchObject({ names: ['--import tsx'], refusal: expect.stringContaining('--import tsx') })
     expect(second.names).toHaveLength(1)
   })
+})
+
+describe('a look harms nobody', () => {
+  const program = (before: string, integrity = 'report'): string => `
+    const { createPinnedAxios, createPinning } = await load('index.js')
+    const https = require('node:https'), tls = require('node:tls')
+    const pins = { localhost: ['AA'.repeat(32), 'BB'.repeat(32)] }
+    const pinning = createPinning({ pins, integrity: '${integrity}' })
+    const api = createPinnedAxios({ pins, integrity: '${integrity}' })
+    ${before}
+    const { findings } = pinning.status().integrity
+    // Longer than the time between two looks.
+    await new Promise((resolve) => setTimeout(resolve, 1_100))
+    const { code } = await api.get('https://localhost:1/').catch((error) => error)
+    report({ names: findings.map(({ name }) => name), code, calls: globalThis.calls })
+    // Longer than the time between two looks at the instances.
+    await new Promise((resolve) => setTimeout(resolve, 5_500))
+    process.exit()`
+  const run = async (before: string, options: ChildOptions = {}, integrity = 'report'): Promise<object> => {
+    const { code, stderr, reported } = await runChild(program(before, integrity), { timeoutMs: 60_000, ...options })
+    return { code, stderr, reported: reported as unknown }
+  }
+
+  test('a function that was replaced by an asynchronous one, since or before', async () => {
+    const [since, before] = await Promise.all([
+      run('const original = tls.createSecureContext; tls.createSecureContext = async function (options) { await null; return original.call(tls, options) }', { nodeOptions: ['--unhandled-rejections=strict'] }),
+      run('', { nodeOptions: ['--unhandled-rejections=strict', '--require', inHome('async.cjs')] })
+    ])
+    expect(since).toMatchObject({ code: 0, stderr: '', reported: { names: ['tls.createSecureContext'] } })
+    expect(before).toMatchObject({ code: 0, stderr: '', reported: { names: [`--require ${inHome('async.cjs')}`, 'tls.createSecureContext'] } })
+  }, 60_000)
+
+  test('a frozen Error, also where findings refuse: no function is found, and requests go on', async () => {
+    const [late, early] = await Promise.all([run('Object.freeze(Error)', {}, 'refuse'), run('', { nodeOptions: ['--require', inHome('frozen.cjs')] })])
+    expect(late).toMatchObject({ code: 0, stderr: '', reported: { names: [], code: 'ECONNREFUSED' } })
+    expect(early).toMatchObject({ code: 0, stderr: '', reported: { names: [`--require ${inHome('frozen.cjs')}`], code: 'ECONNREFUSED' } })
+  }, 60_000)
+
+  test('a spy is not called', async () => {
+    expect(await run('globalThis.calls = 0; tls.connect = () => { globalThis.calls++; return {} }; pinning.status(); pinning.status(); const { calls } = globalThis; globalThis.calls = calls; tls.connect = () => { throw new Error() }')).toMatchObject({ code: 0, reported: { names: ['tls.connect'], calls: 0 } })
+  }, 60_000)
 })
 
 test("'off' looks for nothing", async () => {

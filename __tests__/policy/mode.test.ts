@@ -2,7 +2,9 @@ import { createPinning, createPinningAgent } from '../../lib/index.js'
 import type { Pinning, PinningMode, PinningOptions } from '../../lib/index.js'
 import { ModeRule } from '../../lib/policy/mode.js'
 import { PolicySet } from '../../lib/policy/policy-set.js'
-import { send } from '../support/clients.js'
+import { runChild } from '../support/child.js'
+import { send, until } from '../support/clients.js'
+import { HeldSource, createSigner, pinSet, sign } from '../support/pin-sets.js'
 import { createAuthority, createSelfSigned } from '../support/pki.js'
 import { startServer } from '../support/servers.js'
 import type { TestServer } from '../support/servers.js'
@@ -96,6 +98,24 @@ test.each(['on', 'ENFORCE', 'false', '0', 'off\n'])('an unknown value of the env
   expect(() => pinningFor({ mode: 'enforce' })).toThrow(expect.objectContaining({ code: 'ERR_PIN_POLICY_INVALID', option: variable, message: expect.stringContaining("right would be 'enforce' or 'report-only' or 'off'") }))
 })
 
+test('what is on Object.prototype is no environment: an impostor gets nothing, and no proxy is taken', async () => {
+  const server = await startImpostor()
+  // In a process of its own: under jest, process.env has another prototype than the tests.
+  const { reported, stderr } = await runChild(`
+    const { createPinnedAxios, createPinning } = await load('index.js')
+    const polluted = { ${variable}: 'off', NODE_ENV: 'test', HTTPS_PROXY: 'http://127.0.0.1:1', https_proxy: 'http://127.0.0.1:1', NODE_OPTIONS: '--tls-min-v1.0' }
+    for (const name in polluted) delete process.env[name]
+    for (const [name, value] of Object.entries(polluted)) Object.defineProperty(Object.prototype, name, { value, configurable: true })
+    const { status } = createPinning(input.options)
+    const { mode, modeSource, integrity } = status()
+    const api = createPinnedAxios(input.options)
+    const { code } = await api.post(input.url, 'a secret').catch((error) => error)
+    report({ mode, modeSource, findings: integrity.findings.map(({ name }) => name), code })
+    process.exit()`, { input: { url: server.url, options: { pins, tls: { ca: root.pem } } } })
+  expect([reported, stderr]).toEqual([{ mode: 'enforce', modeSource: 'default', findings: [], code: 'ERR_PIN_MISMATCH' }, ''])
+  expect(server.decryptedBytes).toBe(0)
+})
+
 test('the environment is read once: a later change switches nothing off', () => {
   const pinning = pinningFor()
   process.env[variable] = 'off'
@@ -142,6 +162,18 @@ describe('a function', () => {
     expect(warnings.filter((text) => text.includes('the mode function failed'))).toHaveLength(1)
     answer = () => 'off'
     expect(pinning.status().mode).toBe('off')
+  })
+
+  test('whose promise rejects, or whose error has another text each time, does no harm', async () => {
+    let count = 0
+    let answer: () => unknown = () => Promise.reject(new Error('flag service down'))
+    const pinning = pinningFor({ mode: () => (count++ === 0 ? 'off' : answer()) as PinningMode })
+    expect(pinning.status().mode).toBe('enforce')
+    answer = () => { throw new Error(`no answer to ${count}`) }
+    for (let i = 0; i < 100; i++) expect(pinning.status().mode).toBe('enforce')
+    // An unhandled rejection would be told meanwhile.
+    await new Promise((resolve) => setTimeout(resolve, 10))
+    expect(warnings).toEqual(["axios-ssl-pinning: the mode function failed, so the mode is 'enforce': PolicyInvalidError: mode: the function returned an object; right would be 'enforce' or 'report-only' or 'off', at once"])
   })
 
   test('may ask the pinning itself', () => {
@@ -206,6 +238,41 @@ describe('a mode below enforce', () => {
       "mode is 'off' for a.test: their peers are not refused when they do not match the pins"
     ])
   })
+})
+
+test('an expired set that is not enforced any more is told like a mode below enforce, while that lasts', async () => {
+  const server = await startImpostor()
+  const signer = createSigner()
+  const answers: Array<(text: string) => void> = []
+  const source = new HeldSource(() => new Promise<string>((resolve) => answers.push(resolve)))
+  const publish = async (version: number): Promise<void> => {
+    const text = await sign(pinSet({ version, pins }), signer)
+    await until(() => answers.length > 0)
+    answers.splice(0).forEach((resolve) => resolve(text))
+    await until(() => pinning.status().updates?.version === version)
+  }
+  const lines: object[] = []
+  const log = (details: object): void => void lines.push(details)
+  const pinning = pinningFor({ logger: { warn: log, debug: log }, updates: { source, trustedKeys: [signer.publicKey], audience: 'test', staleRetryMs: Infinity, onExpiredSet: 'report-only' } })
+  await publish(1)
+  expect(pinning.status().warnings).toEqual([])
+  const { now } = Date
+  const clock = jest.spyOn(Date, 'now').mockImplementation(() => now() + 8 * 86_400_000)
+  try {
+    expect(await send(pinning.agent, server.port)).toMatchObject({ status: 200 })
+    const told = /^version 1 of the pin set expired on \S+Z \(updates\.onExpiredSet is 'report-only'\): peers that do not match the pins are not refused$/
+    expect(pinning.status()).toMatchObject({ mode: 'enforce', warnings: [expect.stringMatching(told)] })
+    expect(warnings).toEqual([`axios-ssl-pinning: ${pinning.status().warnings[0]}`])
+    expect(lines.at(-1)).toMatchObject({ decision: 'tolerated', notEnforced: expect.stringMatching(told) })
+    const refreshed = pinning.refresh()
+    await publish(2)
+    await refreshed
+    expect(await send(pinning.agent, server.port, { headers: { connection: 'close' } })).toMatchObject({ code: 'ERR_PIN_MISMATCH' })
+    expect(pinning.status().warnings).toEqual([])
+    expect(lines.at(-1)).not.toHaveProperty('notEnforced')
+  } finally {
+    clock.mockRestore()
+  }
 })
 
 test('an environment that is not asked needs no function call per request', () => {

@@ -20,6 +20,10 @@ test.each(targets)('$title: the query is PromQL', ({ expr }) => {
   expect(errors).toEqual([])
 })
 
+test('both gauges of the threat monitor are on it', () => {
+  expect(targets.map(({ expr }) => /axios_ssl_pinning_threat_\w+/.exec(expr)?.[0]).filter(Boolean)).toEqual(['axios_ssl_pinning_threat_excess', 'axios_ssl_pinning_threat_score'])
+})
+
 test('the dashboard asks for metrics and labels that the example has', async () => {
   const { stdout } = await promisify(execFile)(process.execPath, [join(folder, 'prometheus.mjs')], { timeout: 20_000 })
   const samples = stdout.split('\n').filter((line) => line.startsWith('axios_ssl_pinning_'))

@@ -33,6 +33,15 @@ test('a listener that throws becomes a process warning and reaches no other list
   expect(process.emitWarning).toHaveBeenCalledWith(expect.stringContaining('broken listener'), expect.anything())
 })
 
+test('warnings without end take no memory without end', () => {
+  const reporter = new Reporter({})
+  for (let i = 0; i < 1_001; i++) reporter.warnOnce(`text ${i}`)
+  const before = jest.mocked(process.emitWarning).mock.calls.length
+  for (const text of ['text 1000', 'text 0']) reporter.warnOnce(text)
+  // Of the oldest it is not known any more that it was told.
+  expect(jest.mocked(process.emitWarning).mock.calls.slice(before).map(([text]) => text)).toEqual(['text 0'])
+})
+
 test('a warning is told once', () => {
   const reporter = new Reporter({})
   const heard: string[] = []

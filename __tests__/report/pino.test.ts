@@ -88,6 +88,19 @@ test('an error without a refusal behind it, and what is no error, are written as
   expect(lines().map(({ err }) => err)).toEqual([{ type: 'Error', message: 'outer', stack: expect.any(String), cause: { type: 'Error', message: 'inner', code: 'ECONNREFUSED', stack: expect.any(String) } }, 'text'])
 })
 
+test('what an asynchronous logger rejects with becomes a process warning, also behind a child', async () => {
+  const emitWarning = jest.spyOn(process, 'emitWarning').mockImplementation(() => undefined)
+  const broken = { warn: () => Promise.reject(new Error('shipper down')), debug: () => undefined }
+  for (const logger of [broken, { ...broken, child: () => broken }, { ...broken, child: () => Promise.reject(new Error('no child')) }]) {
+    const events = new EventStream()
+    writeLog(readLogger(logger) as never, events, () => undefined)
+    events.emit('warning', { time: new Date(), message: 'a' })
+  }
+  await new Promise((resolve) => setTimeout(resolve, 10))
+  expect(emitWarning.mock.calls.map(([text]) => text)).toEqual(Array(3).fill('axios-ssl-pinning: the logger failed: Error: shipper down'))
+  emitWarning.mockRestore()
+})
+
 test('a threat is logged by its severity; a logger without error() and info() gets it all the same', () => {
   const { logger, lines } = startPino()
   const few: string[] = []

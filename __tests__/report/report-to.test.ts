@@ -3,7 +3,7 @@ import { X509Certificate } from 'node:crypto'
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { createPinning, pinAxios } from '../../lib/index.js'
-import type { PinReport, PinViolation, Pinning, PinningOptions } from '../../lib/index.js'
+import type { PinReport, PinViolation, Pinning, PinningOptions, PinningStatus } from '../../lib/index.js'
 import { ConnectionEvent } from '../../lib/report/events.js'
 import { DeliveryRefused, ReportQueue } from '../../lib/report/report-queue.js'
 import type { QueueSettings } from '../../lib/report/report-queue.js'
@@ -16,6 +16,8 @@ import { PeerRecord } from '../../lib/verify/records.js'
 import { runChild } from '../support/child.js'
 import { send, until, wait } from '../support/clients.js'
 import { createAuthority, createSelfSigned } from '../support/pki.js'
+import { startProxy } from '../support/proxies.js'
+import type { TestProxy } from '../support/proxies.js'
 import { startPlainServer, startServer, startStalledServer } from '../support/servers.js'
 import type { TestServer } from '../support/servers.js'
 
@@ -194,6 +196,82 @@ describe('no loops, and no report to a stranger', () => {
   })
 })
 
+describe('a collector behind a proxy', () => {
+  afterEach(() => {
+    delete process.env['HTTPS_PROXY']
+  })
+
+  async function via(...args: Parameters<typeof startProxy>): Promise<TestProxy> {
+    const proxy = await startProxy(...args)
+    servers.push(proxy)
+    return proxy
+  }
+
+  async function collect(): Promise<TestServer> {
+    const collector = await startServer({ certificate: genuine })
+    servers.push(collector)
+    return collector
+  }
+
+  /** One refusal and its report; what became of it, and whether anything of it was told. */
+  async function report(options: Partial<PinningOptions>): Promise<PinningStatus> {
+    const pinning = pinned({ pins: { '127.0.0.1': [backup.pin, backup.fingerprint] }, ...options })
+    expect((await send(pinning.agent, impostor.port, { host: '127.0.0.1' })).code).toBe('ERR_PIN_MISMATCH')
+    await pinning.close()
+    return pinning.status()
+  }
+
+  test('goes through it, with credentials that are shown nowhere; the refused connection itself does not', async () => {
+    const [proxy, collector] = [await via({ auth: 'user:hunter2' }), await collect()]
+    const status = await report({ reportTo: { url: collector.url, ca: root.pem, proxy: proxy.url.replace('//', '//user:hunter2@') } })
+    expect(status).toMatchObject({ reports: { sent: 1, lost: 0 }, counters: { refused: 1 } })
+    expect(proxy.asked.map(({ line }) => line)).toEqual([`CONNECT localhost:${collector.port}`])
+    expect(collector.requests).toHaveLength(1)
+    expect(JSON.stringify(status)).not.toContain('hunter2')
+    // Without them it opens no tunnel, and nobody gets the report.
+    expect((await report({ reportTo: { url: collector.url, ca: root.pem, proxy: proxy.url } })).reports).toMatchObject({ sent: 0, lost: 1 })
+    expect(collector.requests).toHaveLength(1)
+  })
+
+  test.each<[string, Partial<PinningOptions>, object]>([
+    ['PKI alone', {}, {}],
+    ['pins of its own', {}, { pins: [genuine.pin, backup.pin] }],
+    ['those of a pattern', { pins: { '127.0.0.1': [backup.pin, backup.fingerprint], localhost: [genuine.pin, backup.pin] } }, {}]
+  ])('is verified inside the tunnel: %s', async (what, options, endpoint) => {
+    const [collector, other] = [await collect(), await startServer({ certificate: what === 'PKI alone' ? createSelfSigned() : stranger })]
+    servers.push(other)
+    const [proxy, attacker] = [await via(), await via({ divert: other.port })]
+    const through = ({ url }: TestProxy): Partial<PinningOptions> => ({ ...options, reportTo: { url: collector.url, ca: root.pem, ...endpoint, proxy: url } })
+    expect((await report(through(proxy))).reports).toMatchObject({ sent: 1, lost: 0 })
+    expect((await report(through(attacker))).reports).toMatchObject({ sent: 0, lost: 1 })
+    expect([proxy.asked.length, attacker.asked.length, collector.requests.length, other.decryptedBytes]).toEqual([1, 1, 1, 0])
+  })
+
+  test('a proxy over TLS is verified with proxyTls and proxyPins', async () => {
+    const proxyRoot = createAuthority({ name: 'Proxy Root' })
+    const certificate = proxyRoot.issue()
+    const [proxy, collector] = [await via({ certificate }), await collect()]
+    const reportTo = { url: collector.url, ca: root.pem, proxy: proxy.url.replace('127.0.0.1', 'localhost') }
+    expect((await report({ reportTo })).reports).toMatchObject({ sent: 0, lost: 1 })
+    expect((await report({ reportTo, proxyTls: { ca: proxyRoot.pem }, proxyPins: [backup.pin, backup.fingerprint] })).reports).toMatchObject({ sent: 0, lost: 1 })
+    expect((await report({ reportTo, proxyTls: { ca: proxyRoot.pem }, proxyPins: [certificate.pin, backup.pin] })).reports).toMatchObject({ sent: 1, lost: 0 })
+    expect(proxy.asked).toHaveLength(1)
+  })
+
+  test("that of the environment is taken with 'environment' only", async () => {
+    const [proxy, collector] = [await via(), await collect()]
+    process.env['HTTPS_PROXY'] = proxy.url
+    expect((await report({ reportTo: { url: collector.url, ca: root.pem } })).reports).toMatchObject({ sent: 1 })
+    expect(proxy.asked).toHaveLength(0)
+    expect((await report({ reportTo: { url: collector.url, ca: root.pem, proxy: 'environment' } })).reports).toMatchObject({ sent: 1 })
+    expect(proxy.asked.map(({ line }) => line)).toEqual([`CONNECT localhost:${collector.port}`])
+  })
+
+  test.each<[string, unknown]>([['https://r.example.com', 'socks5://user:hunter2@127.0.0.1:1'], ['https://r.example.com', 'hunter2'], ['https://r.example.com', 5], ['http://localhost:1', 'http://user:hunter2@127.0.0.1:1']])('%s: %p is an error that echoes no credentials', (url, proxy) => {
+    expect(() => pinned({ reportTo: { url, proxy: proxy as string } })).toThrow(expect.objectContaining({ code: 'ERR_PIN_POLICY_INVALID', option: 'reportTo.proxy', message: expect.not.stringContaining('hunter2') }))
+  })
+})
+
 test('reports that wait keep no process alive', async () => {
   const script = `
     const { createPinning } = await load('index.js')
@@ -207,6 +285,22 @@ test('reports that wait keep no process alive', async () => {
     await server.close()`
   const ended = await runChild(script)
   expect([ended.code, ended.reported]).toEqual([0, { code: 'ERR_PIN_MISMATCH', reports: { sent: 0, pending: 1, repeated: 0, lost: 0 } }])
+})
+
+test('close() ends, and the program goes on, where nothing else keeps the process alive', async () => {
+  const script = `
+    const { createPinning } = await load('index.js')
+    const { createAuthority, createSelfSigned, startHttpsServer } = await load('testing/index.js')
+    const https = await import('node:https')
+    const root = createAuthority()
+    const server = await startHttpsServer(root.issue())
+    const pinning = createPinning({ pins: { localhost: [createSelfSigned().pin, createSelfSigned().pin] }, tls: { ca: root.pem }, reportTo: () => new Promise(() => {}) })
+    await new Promise((resolve) => https.get(server.url, { agent: pinning.agent }).on('error', resolve))
+    await server.close()
+    await pinning.close()
+    report(pinning.status().reports)`
+  const ended = await runChild(script)
+  expect([ended.code, ended.reported]).toEqual([0, { sent: 0, pending: 1, repeated: 0, lost: 0 }])
 })
 
 test('no secret of a request is in anything that is told of it', async () => {
@@ -339,6 +433,10 @@ test.each([
   ['another kind of value', 7, /must be a URL/],
   ['an unknown field', { url: 'https://r.example.com', uri: 1 }, /no such option/],
   ['headers that are no strings', { url: 'https://r.example.com', headers: { a: 1 } }, /object of strings/],
+  ['a header with a line feed', { url: 'https://r.example.com', headers: { authorization: 'hunter2\ny' } }, /^reportTo.headers: the value of "authorization" (?!.*hunter2)/],
+  ['a header without a possible name', { url: 'https://r.example.com', headers: { 'a b': 'x' } }, /^reportTo.headers: "a b" is not the name/],
+  ['a ca that is none', { url: 'https://r.example.com', ca: 5 }, /^reportTo.ca: must be PEM/],
+  ['a ca without a certificate', { url: 'https://r.example.com', ca: 'x' }, /^reportTo.ca: has no PEM/],
   ['a pin that is none', { url: 'https://r.example.com', pins: ['nonsense'] }, /pin/]
 ])('reportTo: %s is refused when the options are read', (_title, value, message) => {
   expect(() => readReportTo(value)).toThrow(message)

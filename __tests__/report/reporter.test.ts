@@ -9,7 +9,10 @@ import { PolicySet } from '../../lib/policy/policy-set.js'
 import { TrustAnchors } from '../../lib/verify/anchors.js'
 import { PeerRecord } from '../../lib/verify/records.js'
 import { verifyPeer } from '../../lib/verify/verify.js'
+import { createPinning } from '../../lib/index.js'
+import { send } from '../support/clients.js'
 import { createAuthority } from '../support/pki.js'
+import { startServer } from '../support/servers.js'
 
 const root = createAuthority({ name: 'Root' })
 const leaf = root.issue({ name: 'api.test' })
@@ -89,6 +92,19 @@ test.each([[1], ['pino'], [null], [{}], [{ warn: 1, debug: 2 }]])('%p is no logg
 
 test.each(['onValidCertificate', 'onBadCertificate'])('%s must be a function', (name) => {
   expect(() => new Reporter({ [name]: 'x' })).toThrow(expect.objectContaining({ code: 'ERR_PIN_POLICY_INVALID', option: name }))
+})
+
+test('what a certificate is called neither moves the cursor nor turns the text nor begins a line', async () => {
+  const name = 'x\n2026 INFO all is well\u001b[2J\u009b31m\u202eabc\u2028y\u0007'
+  const authority = createAuthority({ name: `CA ${name}` })
+  const server = await startServer({ certificate: authority.issue({ name }) })
+  const texts: string[] = []
+  const warn = (details: object, message: string): void => void texts.push(...JSON.stringify(details).split('\\n'), message)
+  const pinning = createPinning({ pins: { localhost: [leaf.pin, root.pin], '127.0.0.1': [leaf.pin, root.pin] }, tls: { ca: authority.pem }, logger: { warn, debug: warn }, onBadCertificate: (report) => void texts.push(...String(report).split('\n'), JSON.stringify(report)), onThreat: (threat) => void texts.push(...String(threat).split('\n')) })
+  for (const host of ['localhost', 'localhost', 'localhost', '127.0.0.1', '127.0.0.1']) texts.push(...((await send(pinning.agent, server.port, { host })).message ?? '').split('\n'))
+  await Promise.all([pinning.close(), server.close()])
+  expect(texts.some((text) => text.includes('\\u{9b}31m\\u{202e}abc\\u{2028}y'))).toBe(true)
+  expect(texts.filter((text) => /[\p{C}\p{Zl}\p{Zp}]|^2026/u.test(text))).toEqual([])
 })
 
 test('the message of a blocked request stays its own, however often it is told of', () => {

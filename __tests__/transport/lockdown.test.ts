@@ -1,8 +1,10 @@
 import axios from 'axios'
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { createPinning } from '../../lib/index.js'
-import type { Pinning, PinningOptions, Threat } from '../../lib/index.js'
+import type { Pinning, PinningOptions } from '../../lib/index.js'
+import { PinningCore } from '../../lib/pinning.js'
 import { PolicySet } from '../../lib/policy/policy-set.js'
+import { Threat } from '../../lib/report/threat.js'
 import { send, until, wait } from '../support/clients.js'
 import type { Outcome } from '../support/clients.js'
 import { HeldSource, createSigner, pinSet, sign } from '../support/pin-sets.js'
@@ -151,10 +153,34 @@ test('threatMonitor: false looks at nothing', async () => {
   expect([threats, pinning.status().threats]).toEqual([[], []])
 })
 
+test('options that nobody would read without the monitor are an error, and so is a wrong one', () => {
+  expect(() => pinningFor({ threatMonitor: false, threatResponse: { lockdownMs: 1_000 } })).toThrow(expect.objectContaining({ code: 'ERR_PIN_POLICY_INVALID', option: 'threatResponse' }))
+  expect(() => pinningFor({ threatMonitor: false, onThreat: 5 as never })).toThrow(expect.objectContaining({ code: 'ERR_PIN_POLICY_INVALID', option: 'onThreat' }))
+})
+
+test('a lockdown of a year, the longest there is, has an end that can be told', async () => {
+  const core = new PinningCore({ pins, threatResponse: { lockdownMs: 366 * 24 * 3_600_000 } })
+  closing.push(() => core.close())
+  core.reporter.events.emit('threat', new Threat(new Date(), 'attack', ['localhost:443'], 5, [], []))
+  expect(core.status().lockdowns).toEqual([{ host: 'localhost', until: expect.stringMatching(/^\d{4}-/) }])
+  expect(await send(core.agent, 443)).toMatchObject({ code: 'ERR_PIN_LOCKDOWN' })
+})
+
+test('hosts whose connections are kept short are forgotten, those under threat longest ago first', () => {
+  const core = new PinningCore({ pins: { '**.example.com': pins.localhost }, threatResponse: { maxConnectionAgeMs: 1_000 } })
+  closing.push(() => core.close())
+  const sets = jest.spyOn(Map.prototype, 'delete')
+  for (let i = 0; i < 1_010; i++) core.reporter.events.emit('threat', new Threat(new Date(), 'attack', [`h${i}.example.com:443`], 5, [], []))
+  const forgotten = sets.mock.calls.map(([key]) => String(key)).filter((key) => /^h\d\.example\.com$/.test(key))
+  sets.mockRestore()
+  expect(new Set(forgotten).size).toBe(10)
+})
+
 test.each<[string, unknown, string]>([
   ['threatMonitor', 'yes', 'threatMonitor'], ['onThreat', 'x', 'onThreat'],
   ['threatResponse', { lockdown: 1 }, 'threatResponse.lockdown'], ['threatResponse', { lockdownMs: 0 }, 'threatResponse.lockdownMs'],
-  ['threatResponse', { severity: 'info' }, 'threatResponse.severity'], ['threatResponse', { refreshPolicy: 1 }, 'threatResponse.refreshPolicy'], ['threatResponse', { maxConnectionAgeMs: -1 }, 'threatResponse.maxConnectionAgeMs']
+  ['threatResponse', { severity: 'info' }, 'threatResponse.severity'], ['threatResponse', { refreshPolicy: 1 }, 'threatResponse.refreshPolicy'], ['threatResponse', { maxConnectionAgeMs: -1 }, 'threatResponse.maxConnectionAgeMs'],
+  ['threatResponse', { lockdownMs: Number.MAX_SAFE_INTEGER }, 'threatResponse.lockdownMs'], ['threatResponse', { refreshPolicy: true }, 'threatResponse.refreshPolicy']
 ])('%s: %p is an error', (option, value, named) => {
   expect(() => pinningFor({ [option]: value })).toThrow(expect.objectContaining({ code: 'ERR_PIN_POLICY_INVALID', option: named }))
 })

@@ -1,6 +1,7 @@
 import { BypassError } from '../errors.js'
 import { describeType } from '../pin/pin.js'
 import type { PinningCore } from '../pinning.js'
+import { ignoreRejection } from '../policy/late-answer.js'
 
 /** What a config's `adapter` may hold beside the names of axios' own. */
 export type Adapter = (config: object) => Promise<unknown>
@@ -14,6 +15,7 @@ export function askForAdapter(adapter: unknown, config: object, core: PinningCor
   try {
     const answer: unknown = core.dangerAllowAdapter(adapter as Adapter, config)
     if (answer === true) return adapter as Adapter
+    ignoreRejection(answer)
     return refuse(answer === false ? 'does not allow this function' : `has to return true or false, not ${describeType(answer)}`)
   } catch (cause) {
     return refuse('threw', { cause })

@@ -1,5 +1,5 @@
 import { IntegrityError, PolicyInvalidError } from '../errors.js'
-import { describeType } from '../pin/pin.js'
+import { describeError, describeType } from '../pin/pin.js'
 import { readChoice, readList } from '../policy/options.js'
 import { findReplaced } from './originals.js'
 import { findSwitches, findUnverified } from './switches.js'
@@ -13,7 +13,7 @@ export interface IntegrityOptions {
    * that is not allowed. `'off'`: nothing is looked for.
    */
   integrity?: 'off' | 'report' | 'refuse'
-  /** What is meant to be there: names of findings, and names of preloaded packages. Matched exactly. */
+  /** What is meant to be there: names of findings, what preloads were asked for by, and names of packages. Matched exactly. */
   integrityAllow?: readonly string[]
 }
 
@@ -42,6 +42,8 @@ export class Integrity {
   readonly #mode: 'off' | 'report' | 'refuse'
   readonly #allow: ReadonlySet<string>
   readonly #env: NodeJS.ProcessEnv
+  /** A package may be what is allowed. */
+  readonly #byPackage: boolean
   readonly #fixed: readonly Found[]
   readonly #instances = new Set<() => boolean | undefined>()
   readonly #onFound: (finding: IntegrityFinding) => void
@@ -59,7 +61,9 @@ export class Integrity {
    */
   constructor(options: IntegrityOptions, onFound: (finding: IntegrityFinding) => void, { env, execArgv }: Surroundings = process) {
     this.#mode = readChoice(options.integrity, ['off', 'report', 'refuse'], 'report', 'integrity')
-    this.#allow = new Set([...readAllowed(options.integrityAllow), ...(this.#mode === 'report' ? typeScriptLoaders : [])])
+    const allowed = readAllowed(options.integrityAllow)
+    this.#byPackage = allowed.length > 0
+    this.#allow = new Set([...allowed, ...(this.#mode === 'report' ? typeScriptLoaders : [])])
     this.#env = env
     this.#onFound = onFound
     this.#fixed = this.#mode === 'off' ? [] : findSwitches(env, execArgv)
@@ -96,9 +100,13 @@ export class Integrity {
     this.#timer = undefined
   }
 
+  /** Never throws: what cannot be looked at is a finding. */
   #look(): void {
     this.#lookedAt = Date.now()
-    const all = [...this.#fixed, ...findPresent(this.#env), ...this.#findUnpinned()]
+    this.#judge([...this.#fixed, ...orFailure(() => findPresent(this.#env, this.#byPackage)), ...orFailure(() => this.#findUnpinned())])
+  }
+
+  #judge(all: readonly Found[]): void {
     const found = [...new Map(all.map((each) => [each.name, each])).values()]
     this.#allowed = found.filter((each) => this.#isAllowed(each))
     this.#findings = found.filter((each) => !this.#isAllowed(each))
@@ -140,9 +148,17 @@ const instancesMs = 5_000
 const typeScriptLoaders = ['tsx', 'ts-node']
 
 /** What can come and go while a program runs. */
-function findPresent(env: NodeJS.ProcessEnv): Found[] {
+function findPresent(env: NodeJS.ProcessEnv, byPackage: boolean): Found[] {
   const unverified = findUnverified(env)
-  return [...(unverified ? [unverified] : []), ...findInspector(), ...findReplaced()]
+  return [...(unverified ? [unverified] : []), ...findInspector(), ...findReplaced(byPackage)]
+}
+
+function orFailure(find: () => Found[]): Found[] {
+  try {
+    return find()
+  } catch (error) {
+    return [{ name: 'failure', detail: `looking has failed, so what there is cannot be told: ${describeError(error)}`, packages: [] }]
+  }
 }
 
 function findInspector(): Found[] {
@@ -157,7 +173,7 @@ function findInspector(): Found[] {
 
 /** `dd-trace/init` of `--require dd-trace/init`; and of what a listed package's scope has replaced (`@opentelemetry/…`). */
 function covers(entry: string, name: string, packages: readonly string[]): boolean {
-  if (name.startsWith('--') && name.endsWith(` ${entry}`)) return true
+  if (name.startsWith('--') && name.slice(name.indexOf(' ') + 1) === entry) return true
   const [scope] = /^@[^/]+\//.exec(entry) ?? []
   return scope !== undefined && !name.startsWith('--') && packages.some((owner) => owner.startsWith(scope))
 }

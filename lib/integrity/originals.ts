@@ -1,4 +1,5 @@
 import { types } from 'node:util'
+import { ignoreRejection } from '../policy/late-answer.js'
 import { packageOf } from './switches.js'
 import type { Found } from './switches.js'
 
@@ -19,12 +20,14 @@ type Callable = (...args: unknown[]) => unknown
  * touch, and looking whose code lies between.
  *
  * Best effort: who replaces a function can also replace what looks for it.
+ *
+ * @param byPackage whose code has replaced one since is asked for too, in the same way; else that one is not called
  */
-export function findReplaced(): Found[] {
+export function findReplaced(byPackage: boolean): Found[] {
   const found: Found[] = []
   for (const each of originals) {
     const current = lookUp(each.holder, each.key)
-    const why = current === each.original ? before(each.original, each.name) : since(current)
+    const why = current === each.original ? before(each.original, each.name) : since(current, byPackage)
     if (why) found.push({ name: each.name, ...why })
   }
   return found
@@ -39,8 +42,9 @@ function before(original: Callable, name: string): Replacement | undefined {
   return files && { detail: `it was replaced before this package was loaded${where(files)}`, packages: packagesOf(files) }
 }
 
-function since(current: Callable | undefined): Replacement {
+function since(current: Callable | undefined, byPackage: boolean): Replacement {
   if (current === undefined) return { detail: 'it has been removed since this package was loaded', packages: [] }
+  if (!byPackage || typeof current !== 'function') return { detail: 'it has been replaced since this package was loaded', packages: [] }
   if (!judged.has(current)) judged.set(current, foreignCode(current, ''))
   const files = judged.get(current) ?? []
   return { detail: `it has been replaced since this package was loaded${where(files)}`, packages: packagesOf(files) }
@@ -73,11 +77,12 @@ function foreignCode(fn: Callable, name: string): readonly string[] | undefined 
 /** The files on the stack when the function first touches what it was given, up to ours; `undefined` when it never does. */
 function stackOfFirstTouch(fn: Callable): string[] | undefined {
   const { stackTraceLimit } = Error
-  Error.stackTraceLimit = 50
+  // Where `Error` is frozen it stays as it is, and Node's own ten lines have to do.
+  Reflect.set(Error, 'stackTraceLimit', 50)
   try {
     const trap = new Proxy({}, { get: touched, has: touched, ownKeys: touched, getPrototypeOf: touched, getOwnPropertyDescriptor: touched, set: touched })
     if (/^class\b/.test(Function.prototype.toString.call(fn))) Reflect.construct(fn, [trap, trap])
-    else Reflect.apply(fn, trap, [trap, trap, trap])
+    else ignoreRejection(Reflect.apply(fn, trap, [trap, trap, trap]))
     return undefined
   } catch (error) {
     const lines = String((error as { stack?: unknown }).stack).split('\n').filter((line) => /^\s+at /.test(line))
@@ -85,7 +90,7 @@ function stackOfFirstTouch(fn: Callable): string[] | undefined {
     // A built-in that was written in C++ has no line.
     return lines.slice(0, Math.max(0, ours)).filter((line) => !line.includes('touched')).map(fileOf).filter((file) => file !== '')
   } finally {
-    Error.stackTraceLimit = stackTraceLimit
+    Reflect.set(Error, 'stackTraceLimit', stackTraceLimit)
   }
 }
 
@@ -120,10 +125,11 @@ function capture(): Original[] {
   const publicKey = Object.getPrototypeOf(crypto.generateKeyPairSync('ed25519').publicKey) as object
   const places: Array<[string, object, readonly PropertyKey[]]> = [
     ['tls', tls, ['connect', 'createSecureContext', 'getCACertificates']],
-    ['tls.TLSSocket.prototype', tls.TLSSocket.prototype, ['getPeerX509Certificate', 'isSessionReused']],
+    ['tls.TLSSocket.prototype', tls.TLSSocket.prototype, ['getPeerX509Certificate', 'getPeerCertificate', 'isSessionReused']],
     ['http.Agent.prototype', http.Agent.prototype, ['addRequest', 'createSocket', 'removeSocket', 'keepSocketAlive', 'reuseSocket']],
-    ['https.Agent.prototype', https.Agent.prototype, ['addRequest', 'createSocket', 'removeSocket', 'keepSocketAlive', 'reuseSocket']],
+    ['https.Agent.prototype', https.Agent.prototype, ['createConnection', 'addRequest', 'createSocket', 'removeSocket', 'keepSocketAlive', 'reuseSocket']],
     ['crypto', crypto, ['createHash', 'createPublicKey', 'createPrivateKey', 'X509Certificate']],
+    ['crypto.Hash.prototype', crypto.Hash.prototype, ['update', 'digest']],
     ['crypto.X509Certificate.prototype', X509Certificate.prototype, ['fingerprint256', 'publicKey', 'raw', 'subject', 'issuer', 'subjectAltName', 'validFrom', 'validTo', 'ca', 'issuerCertificate', 'checkHost', 'checkIP', 'checkIssued', 'verify']],
     ['crypto.PublicKeyObject.prototype', publicKey, ['export', 'type']],
     ['Set.prototype', Set.prototype, ['has']],

@@ -1,3 +1,5 @@
+import { readVariable } from '../policy/environment.js'
+
 /** One thing in the process that could weaken pinning, or whoever relies on it. JSON-safe; no secret is in it. */
 export interface IntegrityFinding {
   /** What `integrityAllow` takes: `NODE_EXTRA_CA_CERTS`, `--require dd-trace/init`, `tls.connect`, … */
@@ -13,11 +15,11 @@ export interface Found extends IntegrityFinding {
 
 /** What the process was started with that matters to pinning. Read once: Node reads its switches at its start only. */
 export function findSwitches(env: NodeJS.ProcessEnv, execArgv: readonly string[]): Found[] {
-  const switches = [...readSwitches(execArgv), ...readSwitches(splitNodeOptions(env['NODE_OPTIONS'] ?? ''))]
+  const switches = [...readSwitches(execArgv), ...readSwitches(splitNodeOptions(readVariable('NODE_OPTIONS', env) ?? ''))]
   return [...findVariables(env, switches), ...switches.flatMap(findSwitch)]
 }
 
-/** Node reads this one for each connection. */
+/** Node reads this one for each connection, and from `Object.prototype` too. */
 export function findUnverified(env: NodeJS.ProcessEnv): Found | undefined {
   if (env['NODE_TLS_REJECT_UNAUTHORIZED'] !== '0') return undefined
   return { name: 'NODE_TLS_REJECT_UNAUTHORIZED', detail: 'it is 0: connections that are not pinned accept any certificate; pinned ones are verified all the same', packages: [] }
@@ -46,9 +48,9 @@ function findVariables(env: NodeJS.ProcessEnv, switches: readonly Switch[]): Fou
     SSLKEYLOGFILE: 'other programs write the keys of their TLS connections to it; Node does only with --tls-keylog',
     OPENSSL_CONF: 'OpenSSL is configured by this file, which can lower what ciphers and groups it takes'
   }
-  const found = Object.entries(details).flatMap(([name, detail]) => (env[name] ? [{ name, detail, packages: [] }] : []))
+  const found = Object.entries(details).flatMap(([name, detail]) => (readVariable(name, env) ? [{ name, detail, packages: [] }] : []))
   // Node 22.19 and 24.6 on.
-  if (env['NODE_USE_SYSTEM_CA'] === '1') found.push({ name: 'NODE_USE_SYSTEM_CA', detail: systemDetail, packages: [] })
+  if (readVariable('NODE_USE_SYSTEM_CA', env) === '1') found.push({ name: 'NODE_USE_SYSTEM_CA', detail: systemDetail, packages: [] })
   return found
 }
 
@@ -80,6 +82,7 @@ const switchDetails: Record<string, string | undefined> = {
   '--tls-max-v1.2': 'TLS 1.3 is off, and with it post-quantum key exchange',
   '--tls-cipher-list': 'the default ciphers are other ones than those of Node',
   '--openssl-config': 'OpenSSL is configured by a file, which can lower what ciphers and groups it takes',
+  '--openssl-shared-config': 'OpenSSL is configured by the file that all programs of this machine share, which can lower what ciphers and groups it takes',
   '--openssl-legacy-provider': 'broken algorithms of OpenSSL are available again',
   '--security-revert': 'a security fix of Node is switched off',
   '--experimental-config-file': 'a file sets further switches of Node, which are not seen here',

@@ -1,5 +1,7 @@
 import { PolicyInvalidError } from '../errors.js'
 import { describeError, describeType, quoteInput } from '../pin/pin.js'
+import { readVariable } from './environment.js'
+import { ignoreRejection } from './late-answer.js'
 import { readBoolean, readChoice } from './options.js'
 import { modes } from './policy.js'
 import type { PinningMode } from './policy.js'
@@ -36,9 +38,10 @@ export class ModeRule {
   readonly #onFailure: (text: string) => void
   #last: DecidedMode
   #asking = false
+  #failing = false
 
   /**
-   * @param onFailure called when the function fails later on; `enforce` holds then
+   * @param onFailure called when the function begins to fail later on; `enforce` holds while it does
    * @throws {PolicyInvalidError} for a value, also a function's first one, that is no mode; and for a lower mode from the
    *   environment in production
    */
@@ -57,9 +60,12 @@ export class ModeRule {
     this.#asking = true
     try {
       const mode = readAnswer(this.#ask())
+      this.#failing = false
       if (mode !== this.#last.mode) this.#last = this.#decide(mode)
     } catch (error) {
       this.#last = { mode: 'enforce', source: 'function' }
+      if (this.#failing) return this.#last
+      this.#failing = true
       this.#onFailure(`the mode function failed, so the mode is 'enforce': ${describeError(error)}`)
     } finally {
       this.#asking = false
@@ -85,14 +91,15 @@ export function describeMode({ mode, source }: DecidedMode): string | undefined 
 const variable = 'AXIOS_SSL_PINNING_MODE'
 
 function readEnvironment(env: NodeJS.ProcessEnv, allowed: boolean): PinningMode | undefined {
-  const mode = readChoice(env[variable] || undefined, modes, undefined, variable)
+  const mode = readChoice(readVariable(variable, env) || undefined, modes, undefined, variable)
   if (mode === undefined || mode === 'enforce' || allowed) return mode
-  if (env['NODE_ENV']?.trim().toLowerCase() !== 'production') return mode
+  if (readVariable('NODE_ENV', env)?.trim().toLowerCase() !== 'production') return mode
   throw new PolicyInvalidError(variable, `'${mode}' from the environment is refused, since NODE_ENV is production; right would be to unset it, or to set dangerAllowModeFromEnvironment: true in the code`)
 }
 
 function readAnswer(answer: unknown): PinningMode {
   if ((modes as readonly unknown[]).includes(answer)) return answer as PinningMode
+  ignoreRejection(answer)
   const shown = typeof answer === 'string' ? quoteInput(answer) : describeType(answer)
   throw new PolicyInvalidError('mode', `the function returned ${shown}; right would be ${modes.map((each) => `'${each}'`).join(' or ')}, at once`)
 }

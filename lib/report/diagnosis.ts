@@ -6,7 +6,7 @@ import type { TrustAnchors } from '../verify/anchors.js'
 import { buildChain, isInDate, servedAfter } from '../verify/chain.js'
 import type { VerifiedChain } from '../verify/chain.js'
 import { checkName } from '../verify/name.js'
-import { oneLine as wholeName, summarise } from '../verify/records.js'
+import { escapeUnprintable, oneLine as wholeName, organisationOf, summarise } from '../verify/records.js'
 import type { PeerRecord } from '../verify/records.js'
 import type { HostHistory } from './history.js'
 import { findInterceptor } from './interceptors.js'
@@ -22,14 +22,14 @@ export interface Refused {
   readonly record: PeerRecord | undefined
   readonly anchors: TrustAnchors | undefined
   readonly earlier: HostHistory | undefined
-  readonly pinSet: PinSetState | undefined
+  readonly pinSet: PinSetFreshness | undefined
   readonly now: number
   /** The time by the `Date` headers of earlier answers, where there were any. */
   readonly serverNow: number | undefined
 }
 
 /** What a source of pins that change while the program runs knows of their age. */
-export interface PinSetState {
+export interface PinSetFreshness {
   /** When the pins were last fetched or confirmed, in milliseconds since the epoch. */
   readonly updatedAt: number
   /** Updates are overdue. */
@@ -365,15 +365,15 @@ function describeFreshness({ ageMs }: Peer): string[] {
   return ageMs >= 0 && ageMs < freshMs ? [`It was issued ${span(ageMs)} ago, as by programs that make certificates on the spot.`] : []
 }
 
-function describePinSet({ updatedAt, failure }: PinSetState, now: number): string {
+function describePinSet({ updatedAt, failure }: PinSetFreshness, now: number): string {
   return `The pins were last brought up to date ${span(now - updatedAt)} ago, and an update is overdue${failure === undefined ? '' : ` (${failure})`}.`
 }
 
 /** What two certificates have in common. */
 function kinship(a: X509Certificate, b: X509Certificate): { issuer: string | undefined; names: boolean; sameNames: boolean } {
-  const organization = organizationOf(a.issuer)
+  const organisation = organisationOf(a.issuer)
   const same = nameKey(a.issuer) === nameKey(b.issuer)
-  const issuer = same ? oneLine(b.issuer) : organization !== undefined && organization === organizationOf(b.issuer) ? organization : undefined
+  const issuer = same ? oneLine(b.issuer) : organisation !== undefined && organisation === organisationOf(b.issuer) ? organisation : undefined
   const names = new Set(namesOf(a))
   const shared = namesOf(b).filter((name) => names.has(name)).length
   return { issuer, names: shared > 0, sameNames: shared > 0 && shared === names.size && shared === namesOf(b).length }
@@ -388,12 +388,8 @@ function clip(text: string, length: number): string {
   return text.length > length ? `${text.slice(0, length)}…` : text
 }
 
-function organizationOf(name: string | undefined): string | undefined {
-  return /^O=(.+)$/m.exec(name ?? '')?.[1]
-}
-
 function namesOf({ subjectAltName }: X509Certificate): string[] {
-  return (subjectAltName ?? '').split(', ').filter(Boolean).map((name) => name.replace(/^(?:DNS|IP Address):/, '').toLowerCase())
+  return escapeUnprintable(subjectAltName ?? '').split(', ').filter(Boolean).map((name) => name.replace(/^(?:DNS|IP Address):/, '').toLowerCase())
 }
 
 function listNames(names: readonly string[]): string {

@@ -1,6 +1,7 @@
 import type { Logger } from 'pino'
 import { PolicyInvalidError } from '../errors.js'
 import { describeError, describeType } from '../pin/pin.js'
+import { ignoreRejection } from '../policy/late-answer.js'
 import type { ConnectionEvent, EventStream } from './events.js'
 import type { PinReport } from './report.js'
 import { pinningSerializers } from './serializers.js'
@@ -36,14 +37,19 @@ export function readLogger(value: unknown): PinningLogger | undefined {
  * @param notEnforced said in every line, while there is something to say
  */
 export function writeLog(logger: PinningLogger, events: EventStream, notEnforced: () => string | undefined): void {
+  const complain = (error: unknown): void => process.emitWarning(`axios-ssl-pinning: the logger failed: ${describeError(error)}`, { type: 'PinningWarning' })
   const write = (level: Level, details: () => object, message: string): void => {
     try {
-      if (level === 'debug' && logger.isLevelEnabled?.(level) === false) return
+      if (level === 'debug') {
+        const enabled: unknown = logger.isLevelEnabled?.(level)
+        if (enabled === false) return
+        ignoreRejection(enabled, complain)
+      }
       if (logger[level] === undefined) return write(level === 'error' ? 'warn' : 'debug', details, message)
       const lowered = notEnforced()
-      logger[level](lowered === undefined ? details() : { ...details(), notEnforced: lowered }, message)
+      ignoreRejection(logger[level](lowered === undefined ? details() : { ...details(), notEnforced: lowered }, message), complain)
     } catch (error) {
-      process.emitWarning(`axios-ssl-pinning: the logger failed: ${describeError(error)}`, { type: 'PinningWarning' })
+      complain(error)
     }
   }
   const connection = (event: ConnectionEvent): void => write(event.decision === 'accepted' ? 'debug' : 'warn', () => describe(event.report), `connection ${event.decision}`)
@@ -75,31 +81,29 @@ function isLogger(value: unknown): value is PinningLogger {
   return typeof warn === 'function' && typeof debug === 'function'
 }
 
-/** Writes to a child of the user's logger. A child keeps the level that its parent had, so it is made anew when that changes. */
+/** Writes to a child of the user's logger, and hands on what it answers. A child keeps the level that its parent had, so it is made anew when that changes. */
 class ChildLogger implements PinningLogger {
   #child: PinningLogger | undefined
   #level: string | undefined
 
   constructor(readonly parent: PinningLogger) {}
 
-  error(details: object, message: string): void {
+  error(details: object, message: string): unknown {
     const child = this.#current()
-    if (child.error) child.error(details, message)
-    else child.warn(details, message)
+    return child.error ? child.error(details, message) : child.warn(details, message)
   }
 
-  warn(details: object, message: string): void {
-    this.#current().warn(details, message)
+  warn(details: object, message: string): unknown {
+    return this.#current().warn(details, message)
   }
 
-  info(details: object, message: string): void {
+  info(details: object, message: string): unknown {
     const child = this.#current()
-    if (child.info) child.info(details, message)
-    else child.debug(details, message)
+    return child.info ? child.info(details, message) : child.debug(details, message)
   }
 
-  debug(details: object, message: string): void {
-    this.#current().debug(details, message)
+  debug(details: object, message: string): unknown {
+    return this.#current().debug(details, message)
   }
 
   isLevelEnabled(level: string): boolean {
@@ -110,7 +114,9 @@ class ChildLogger implements PinningLogger {
     if (this.#child && this.#level === this.parent.level) return this.#child
     const child = this.parent.child?.({ component: 'axios-ssl-pinning' })
     this.#level = this.parent.level
-    return (this.#child = isLogger(child) ? child : this.parent)
+    if (isLogger(child)) return (this.#child = child)
+    ignoreRejection(child)
+    return (this.#child = this.parent)
   }
 }
 

@@ -88,13 +88,16 @@ export class ReportQueue {
     if (this.#closed) return
     this.#closed = true
     clearTimeout(this.#timer)
-    const deadline = new Promise<void>((resolve) => setTimeout(resolve, this.#settings.closeMs).unref())
+    let timer: NodeJS.Timeout | undefined
+    // Unlike the other timers here it keeps the process alive: whoever closes waits for it, maybe for nothing else.
+    const deadline = new Promise<void>((resolve) => (timer = setTimeout(resolve, this.#settings.closeMs)))
     const rest = async (): Promise<void> => {
       await this.#flight
       while (this.#waiting.length > 0 && this.#failures === 0) await this.#fly()
     }
     this.#failures = 0
     await Promise.race([rest(), deadline])
+    clearTimeout(timer)
     clearTimeout(this.#timer)
     this.#lose(this.#waiting)
     this.#waiting = []

@@ -5,7 +5,7 @@ import type { PinningMode, Policy } from '../policy/policy.js'
 import type { PolicySet } from '../policy/policy-set.js'
 import type { TrustAnchors } from '../verify/anchors.js'
 import { servedAfter } from '../verify/chain.js'
-import { summarise } from '../verify/records.js'
+import { escapeUnprintable, summarise } from '../verify/records.js'
 import type { PeerRecord } from '../verify/records.js'
 import { resultOf } from '../verify/verify.js'
 import type { PinMatch, PinnedPeer, PinResult } from '../verify/verify.js'
@@ -103,7 +103,7 @@ export class PinReport {
     this.resumed = verdict.resumed
     this.durationMs = verdict.durationMs
     this.verificationMs = verdict.verificationMs
-    this.error = error && { code: codeOf(error), message: plainMessages.get(error) ?? error.message }
+    this.error = error && { code: codeOf(error), message: escapeUnprintable(plainMessages.get(error) ?? error.message) }
   }
 
   /** The leaf certificate; `undefined` when none was read. */

@@ -4,7 +4,7 @@ import { describeError, describeType } from '../pin/pin.js'
 import { readBoolean, readFunction } from '../policy/options.js'
 import type { PolicySet } from '../policy/policy-set.js'
 import { diagnose } from './diagnosis.js'
-import type { PinSetState } from './diagnosis.js'
+import type { PinSetFreshness } from './diagnosis.js'
 import { ConnectionEvent, EventStream } from './events.js'
 import { ExpiryTracker } from './expiry.js'
 import type { ExpiryOptions } from './expiry.js'
@@ -69,7 +69,7 @@ export class Reporter {
   /** Looks at all connections together; `undefined` when that is switched off. */
   readonly threats: ThreatMonitor | undefined
   /** How old the pins are, where their source knows. */
-  pinSet: (() => PinSetState | undefined) | undefined
+  pinSet: (() => PinSetFreshness | undefined) | undefined
   /** Those in force, where somebody asks for their dates. */
   policies: (() => PolicySet) | undefined
   readonly #queue: ReportQueue | undefined
@@ -85,7 +85,8 @@ export class Reporter {
     if (logger) writeLog(logger, this.events, () => this.notEnforced)
     this.#callBack(readFunction(options.onValidCertificate, 'onValidCertificate'), 'onValidCertificate')
     this.#callBack(readFunction(options.onBadCertificate, 'onBadCertificate'), 'onBadCertificate')
-    this.threats = readBoolean(options.threatMonitor, true, 'threatMonitor') ? this.#watch(readFunction(options.onThreat, 'onThreat')) : undefined
+    const onThreat = readFunction(options.onThreat, 'onThreat')
+    this.threats = readBoolean(options.threatMonitor, true, 'threatMonitor') ? this.#watch(onThreat) : undefined
     const onExpiring = readFunction(options.onExpiring, 'onExpiring')
     if (onExpiring) this.events.on('expiring', (report) => process.nextTick(call, onExpiring, report, 'onExpiring'))
     this.expiry = new ExpiryTracker(options, this.events)
@@ -143,10 +144,11 @@ export class Reporter {
     if (callback) process.nextTick(call, callback, report, 'onUpdate')
   }
 
-  /** What is allowed but unwise: said once. */
+  /** What is allowed but unwise: said once, as far as the last thousand texts tell. */
   warnOnce(message: string): void {
     if (this.#warned.has(message)) return
     this.#warned.add(message)
+    if (this.#warned.size > maxWarned) this.#warned.delete(this.#warned.values().next().value as string)
     process.emitWarning(message, { type: 'PinningWarning' })
     if (this.events.hears('warning')) this.events.emit('warning', { time: new Date(), message })
   }
@@ -157,7 +159,7 @@ export class Reporter {
     return once(() => diagnose(facts))
   }
 
-  #pinSet(): PinSetState | undefined {
+  #pinSet(): PinSetFreshness | undefined {
     try {
       return this.pinSet?.()
     } catch {
@@ -205,6 +207,8 @@ export class Reporter {
     for (const decision of name === 'onValidCertificate' ? (['accepted'] as const) : (['tolerated', 'refused'] as const)) this.events.on(`connection:${decision}`, tell)
   }
 }
+
+const maxWarned = 1_000
 
 function call<Report>(callback: (report: Report) => unknown, report: Report, name: string): void {
   const complain = (error: unknown): void => process.emitWarning(`axios-ssl-pinning: ${name} failed, which changes nothing for the request: ${describeError(error)}`, { type: 'PinningWarning' })

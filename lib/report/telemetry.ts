@@ -3,10 +3,11 @@ import { PolicyInvalidError } from '../errors.js'
 import { describeType } from '../pin/pin.js'
 import { readOptions } from '../policy/options.js'
 import type { PolicySet } from '../policy/policy-set.js'
-import type { PinSetState } from './diagnosis.js'
+import type { PinSetFreshness } from './diagnosis.js'
 import type { BlockedEvent, ConnectionEvent, EventStream } from './events.js'
 import type { PeerHistory } from './history.js'
 import type { DeliveryCounters } from './report-queue.js'
+import { hostOf } from './threat.js'
 import type { Threat } from './threat.js'
 import type { ThreatMonitor } from './threat-monitor.js'
 
@@ -23,7 +24,7 @@ export interface OpenTelemetryOptions {
 export interface Observed {
   readonly history: PeerHistory
   readonly policies: () => PolicySet | undefined
-  readonly pinSet: () => PinSetState | undefined
+  readonly pinSet: () => PinSetFreshness | undefined
   readonly deliveries: () => DeliveryCounters | undefined
   readonly threats: ThreatMonitor | undefined
 }
@@ -171,7 +172,7 @@ class Telemetry {
   #observeTrends({ excess, score, observe }: Pick<Observation, 'excess' | 'score' | 'observe'>): void {
     const worst = new Map<string, { excess: number; score: number }>()
     for (const trend of this.#observed.threats?.trends() ?? []) {
-      const name = this.#hosts.of(trend.host.slice(0, trend.host.lastIndexOf(':')))
+      const name = this.#hosts.of(hostOf(trend.host))
       const known = worst.get(name)
       worst.set(name, { excess: Math.max(trend.excess, known?.excess ?? 0), score: Math.max(trend.score, known?.score ?? -Infinity) })
     }

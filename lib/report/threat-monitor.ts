@@ -1,6 +1,7 @@
 import type { X509Certificate } from 'node:crypto'
 import { keyPinOf } from '../pin/spki.js'
 import { servedAfter } from '../verify/chain.js'
+import { oneLine, organisationOf } from '../verify/records.js'
 import { HostTrend } from './host-trend.js'
 import type { Failure, LeafFacts, Sample } from './host-trend.js'
 import { findInterceptor } from './interceptors.js'
@@ -120,8 +121,8 @@ function isPeerFailure(error: (Error & { code?: string }) | undefined): boolean 
 
 function factsOf(leaf: X509Certificate | undefined, failure: Failure): LeafFacts {
   if (leaf === undefined) return { issuer: '', issuerKey: '', issued: 0, interceptor: undefined, failure }
-  const name = (leaf.issuer ?? '').split('\n').reverse().join(', ')
-  return { issuer: organisationOf(name), issuerKey: issuerKeyOf(leaf), issued: Date.parse(leaf.validFrom), interceptor: findInterceptor(name)?.product, failure }
+  const name = oneLine(leaf.issuer)
+  return { issuer: organisationOf(leaf.issuer) ?? name, issuerKey: issuerKeyOf(leaf), issued: Date.parse(leaf.validFrom), interceptor: findInterceptor(name)?.product, failure }
 }
 
 function failureOf(error: (Error & { code?: string }) | undefined): Failure {
@@ -129,11 +130,6 @@ function failureOf(error: (Error & { code?: string }) | undefined): Failure {
   if (code === '' || code.startsWith('ERR_PIN_')) return 'pins'
   if (code === 'CERT_HAS_EXPIRED' || code === 'CERT_NOT_YET_VALID') return 'expired'
   return code === 'ERR_TLS_CERT_ALTNAME_INVALID' ? 'name' : 'untrusted'
-}
-
-/** A CA issues from many intermediates of different names; its organisation stays. */
-function organisationOf(name: string): string {
-  return /(?:^|, )O=([^,]+)/.exec(name)?.[1] ?? name
 }
 
 /** The key that has really signed the leaf, where its certificate was served; else the leaf's own. */

@@ -1,3 +1,4 @@
+import { PolicyInvalidError } from '../errors.js'
 import { readBoolean, readChoice, readDuration, readOptions } from '../policy/options.js'
 import type { Threat } from './threat.js'
 
@@ -14,9 +15,9 @@ export interface ThreatOptions {
 export interface ThreatResponse {
   /** The least severity that is responded to. Default `'critical'`: an attack, or one interceptor before several hosts. */
   severity?: 'warning' | 'critical'
-  /** Refuses the hosts for so long (`ERR_PIN_LOCKDOWN`), whoever answers, also when a later connection looks right. */
+  /** Refuses the hosts for so long (`ERR_PIN_LOCKDOWN`), whoever answers, also when a later connection looks right. At most a year. */
   lockdownMs?: number
-  /** Asks the source of the pins (`updates`) for new ones, once a minute at most. Default `false`. */
+  /** Asks the source of the pins (`updates`, which has to be there) for new ones, once a minute at most. Default `false`. */
   refreshPolicy?: boolean
   /** Bounds `maxConnectionAgeMs` for the hosts, for an hour. */
   maxConnectionAgeMs?: number
@@ -30,17 +31,27 @@ export interface ResponsePlan {
   readonly maxConnectionAgeMs: number | undefined
 }
 
-/** @throws {PolicyInvalidError | TypeError} naming the option */
-export function readThreatResponse(given: ThreatResponse | undefined): ResponsePlan | undefined {
+/**
+ * @param present what it needs to do anything
+ * @throws {PolicyInvalidError | TypeError} naming the option
+ */
+export function readThreatResponse(given: ThreatResponse | undefined, present: { readonly monitor: boolean, readonly updates: boolean }): ResponsePlan | undefined {
   if (given === undefined) return undefined
+  if (!present.monitor) throw new PolicyInvalidError('threatResponse', 'nothing would ever call for it, since threatMonitor is false; right would be one of the two')
   const options = readOptions(given, ['severity', 'lockdownMs', 'refreshPolicy', 'maxConnectionAgeMs'], 'threatResponse')
+  const lockdownMs = readDuration(options.lockdownMs, 'threatResponse.lockdownMs')
+  if (lockdownMs !== undefined && lockdownMs > longestLockdownMs) throw new PolicyInvalidError('threatResponse.lockdownMs', `must be at most ${longestLockdownMs} (a year), not ${lockdownMs}`)
+  const refreshPolicy = readBoolean(options.refreshPolicy, false, 'threatResponse.refreshPolicy')
+  if (refreshPolicy && !present.updates) throw new PolicyInvalidError('threatResponse.refreshPolicy', 'there is no source of pins to ask; right would be updates as well, or to leave it out')
   return {
     severity: readChoice(options.severity, ['warning', 'critical'], 'critical', 'threatResponse.severity'),
-    lockdownMs: readDuration(options.lockdownMs, 'threatResponse.lockdownMs'),
-    refreshPolicy: readBoolean(options.refreshPolicy, false, 'threatResponse.refreshPolicy'),
+    lockdownMs,
+    refreshPolicy,
     maxConnectionAgeMs: readDuration(options.maxConnectionAgeMs, 'threatResponse.maxConnectionAgeMs')
   }
 }
+
+const longestLockdownMs = 366 * 24 * 3_600_000
 
 /** Whether a threat is severe enough. */
 export function calls(plan: ResponsePlan, { severity }: Threat): boolean {

@@ -40,6 +40,11 @@ export class Threat {
   }
 }
 
+/** The host of `host:port`. */
+export function hostOf(hostAndPort: string): string {
+  return hostAndPort.slice(0, hostAndPort.lastIndexOf(':'))
+}
+
 const severities: Record<ThreatKind, ThreatSeverity> = { rotation: 'info', unexplained: 'warning', attack: 'critical', interception: 'critical' }
 
 const titles: Record<ThreatKind, string> = {

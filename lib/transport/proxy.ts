@@ -4,6 +4,7 @@ import { BypassError, PolicyInvalidError } from '../errors.js'
 import { loadProxyFromEnv } from '../late.cjs'
 import { canonicalHost } from '../pin/hostname.js'
 import { describeType } from '../pin/pin.js'
+import { readVariable } from '../policy/environment.js'
 
 /** Which proxy requests take: none, the one that the environment names for their URL, or always this one. */
 export type ProxyRule = false | 'environment' | Proxy
@@ -73,11 +74,13 @@ export function readProxy(given: unknown, option: string): ProxyRule {
  */
 export function findProxy(rule: ProxyRule, protocol: 'http:' | 'https:', host: string, port: number): Proxy | undefined {
   if (rule !== 'environment') return rule || undefined
-  if (!variables[protocol].some((name) => process.env[name])) return undefined
+  const name = variables[protocol].find((each) => readVariable(each))
+  if (name === undefined) return undefined
   const url = `${protocol}//${isIP(host) === 6 ? `[${host}]` : host}:${port}/`
-  const found = loadProxyFromEnv().getProxyForUrl(url)
-  if (!found || isExempt(host, port)) return undefined
-  const name = variables[protocol].find((each) => process.env[each]) as string
+  const exempt = readVariable('no_proxy') || readVariable('NO_PROXY')
+  if (exempt && (!loadProxyFromEnv().getProxyForUrl(url) || isExempt(exempt, host, port))) return undefined
+  const text = readVariable(name) as string
+  const found = text.includes('://') ? text : `${protocol}//${text}`
   if (last?.text === found) return last.proxy
   try {
     last = { text: found, proxy: parseProxyUrl(found, name) }
@@ -157,9 +160,9 @@ function decode(text: string, option: string): string {
 }
 
 /** What axios reads out of `NO_PROXY` beyond proxy-from-env: `*` in a list, address ranges, and all names of this machine as one. */
-function isExempt(host: string, port: number): boolean {
+function isExempt(list: string, host: string, port: number): boolean {
   const name = canonicalHost(host) ?? host
-  return (process.env['no_proxy'] || process.env['NO_PROXY'] || '')
+  return list
     .toLowerCase()
     .split(/[\s,]+/)
     .some((entry) => {

@@ -1,12 +1,16 @@
 import * as http from 'node:http'
 import * as https from 'node:https'
+import { PolicyInvalidError } from '../errors.js'
 import { PolicySet } from '../policy/policy-set.js'
 import { DeliveryRefused } from '../report/report-queue.js'
 import type { Deliver } from '../report/report-queue.js'
 import type { Endpoint } from '../report/report-to.js'
 import { Reporter } from '../report/reporter.js'
 import { PinningAgent } from './agent.js'
-import type { TlsOptions } from './tls-options.js'
+import { readProxy } from './proxy.js'
+import { createProxyConnector } from './proxy-connector.js'
+import type { ProxyOptions } from './proxy-connector.js'
+import type { PoolOptions, TlsOptions } from './tls-options.js'
 
 /**
  * Posts reports to a collector, on connections of its own: never through the agent whose refusals are reported, and what
@@ -15,11 +19,19 @@ import type { TlsOptions } from './tls-options.js'
  * is meant for all hosts is not, since the collector is not one of those the program talks to.
  *
  * @param policies those in force; asked anew for each delivery
- * @param tls whose `ca` holds for a collector that a host pattern covers; client certificates are not presented
- * @throws {PolicyInvalidError | PinInvalidError} for a `ca` or pins that cannot be used
+ * @param options whose `tls.ca` holds for a collector that a host pattern covers, and whose `proxyPins` and `proxyTls` for the
+ *   proxy on the way; client certificates are not presented to a collector
+ * @throws {PolicyInvalidError | PinInvalidError} for a `ca`, a proxy or pins that cannot be used
  */
-export function createDelivery(endpoint: Endpoint, policies: () => PolicySet, tls: Pick<TlsOptions, 'ca'> = {}): Deliver {
+export function createDelivery(endpoint: Endpoint, policies: () => PolicySet, options: Omit<ProxyOptions, 'proxy'> & { readonly tls?: Pick<TlsOptions, 'ca'>; readonly agent?: PoolOptions } = {}): Deliver {
   const { url, batch } = endpoint
+  const { tls = {} } = options
+  const proxy = readProxy(endpoint.proxy, 'reportTo.proxy')
+  if (typeof proxy === 'object' && url.protocol === 'http:') throw new PolicyInvalidError('reportTo.proxy', 'http: is possible on this machine only, where no proxy leads; right would be to leave it out')
+  const pinnedAgent = (of: () => PolicySet, context: object): PinningAgent => {
+    const reporter = new Reporter({})
+    return new PinningAgent({ policies: of, reporter, tls: context, agent: { keepAlive: false, maxCachedSessions: 0 }, proxy, proxyConnector: createProxyConnector(options, reporter) })
+  }
   const host = url.hostname.replace(/^\[(.*)\]$/, '$1')
   const port = Number(url.port || 443)
   const ca = endpoint.ca === undefined ? {} : { ca: endpoint.ca }
@@ -31,7 +43,7 @@ export function createDelivery(endpoint: Endpoint, policies: () => PolicySet, tl
     if (url.protocol === 'http:' || own) return own
     const covering = policies().find(host, port)?.pattern
     if (covering !== undefined && covering !== 'allowedSHAFingerprints') return (pattern ??= pinnedAgent(policies, tls.ca === undefined ? ca : { ca: tls.ca, ...ca }))
-    return (plain ??= new https.Agent({ keepAlive: false, maxCachedSessions: 0, rejectUnauthorized: true, ...(ca as https.AgentOptions) }))
+    return (plain ??= proxy === false ? new https.Agent({ keepAlive: false, maxCachedSessions: 0, rejectUnauthorized: true, ...(ca as https.AgentOptions) }) : pinnedAgent(() => unpinned, ca))
   }
   return async (violations) => {
     for (const body of batch ? [violations] : violations) await post(endpoint, host, agent(), JSON.stringify(body))
@@ -39,6 +51,9 @@ export function createDelivery(endpoint: Endpoint, policies: () => PolicySet, tl
 }
 
 const timeoutMs = 10_000
+
+/** PKI alone decides. */
+const unpinned = new PolicySet({ unpinnedHosts: 'allow' }, 1, undefined, false)
 
 function post({ url, headers }: Endpoint, host: string, agent: http.Agent | undefined, body: string): Promise<void> {
   return new Promise((resolve, reject) => {
@@ -71,8 +86,4 @@ function post({ url, headers }: Endpoint, host: string, agent: http.Agent | unde
 function policiesOf(pins: readonly string[]): () => PolicySet {
   const policies = new PolicySet({ allowedSHAFingerprints: pins }, 1)
   return () => policies
-}
-
-function pinnedAgent(policies: () => PolicySet, tls: object): PinningAgent {
-  return new PinningAgent({ policies, reporter: new Reporter({}), tls, agent: { keepAlive: false, maxCachedSessions: 0 } })
 }

@@ -4,6 +4,7 @@ import * as tls from 'node:tls'
 import { PolicyInvalidError } from '../errors.js'
 import { describeType } from '../pin/pin.js'
 import { keyPinOf } from '../pin/spki.js'
+import { readVariable } from '../policy/environment.js'
 
 /** Node's `ca` option: PEM text or bytes, one or several, each of one or several certificates. */
 export type CertificateAuthorities = string | Buffer | ReadonlyArray<string | Buffer>
@@ -111,7 +112,7 @@ function readDefaultAnchors(): X509Certificate[] {
 
 /** Node reads this file at its start and only warns when it cannot. */
 function readExtraAnchors(): string[] {
-  const path = process.env['NODE_EXTRA_CA_CERTS']
+  const path = readVariable('NODE_EXTRA_CA_CERTS')
   if (!path) return []
   try {
     return splitPem(readFileSync(path, 'latin1'))

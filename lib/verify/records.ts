@@ -100,7 +100,21 @@ export function summarise(certificate: X509Certificate): CertificateSummary {
 
 /** Node prints a name least specific part first, one part a line. */
 export function oneLine(name: string | undefined): string {
-  return (name ?? '').split('\n').reverse().join(', ')
+  return escapeUnprintable((name ?? '').split('\n').reverse().join(', '))
+}
+
+/** Of a name as Node prints it: what a CA keeps, whatever it calls the certificates it issues from. */
+export function organisationOf(name: string | undefined): string | undefined {
+  const [, organisation] = /^O=(.+)$/m.exec(name ?? '') ?? []
+  return organisation === undefined ? undefined : escapeUnprintable(organisation)
+}
+
+/**
+ * Escapes what a terminal obeys, what turns the direction of text and what begins a line, except for plain line feeds: the
+ * peer chooses what stands in its certificate.
+ */
+export function escapeUnprintable(text: string): string {
+  return text.replaceAll(/[^\P{C}\n]|[\p{Zl}\p{Zp}]/gu, (character) => `\\u{${(character.codePointAt(0) as number).toString(16)}}`)
 }
 
 function readablePin(certificate: X509Certificate): string | undefined {
