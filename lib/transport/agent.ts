@@ -165,7 +165,8 @@ export class PinningAgent extends https.Agent {
     for (const name of connectionFields) {
       if (options[name] !== undefined && Object.hasOwn(options, name)) (wanted as Record<string, unknown>)[name] = options[name]
     }
-    if (wanted.servername === undefined && this.options.servername === undefined && req.getHeader('host') !== undefined) wanted[byHeader] = true
+    // Another name than the host's can come from a Host header only, then: Node's agent looks there.
+    if (wanted.servername === undefined && (this.options as NamedOptions).servername === undefined) wanted[byHeader] = true
     if (error) wanted[refusal] = error
     if (proxy) wanted[via] = proxy
     nodeAgent.addRequest.call(this, req, wanted)
