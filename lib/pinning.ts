@@ -274,7 +274,7 @@ export class PinningCore {
   /** The pins of another set; all else stays. */
   #replace(base: PolicySet, expired: ExpiredSet | undefined): void {
     const { unpinnedHosts, revision, refusal, lockdowns } = this.#policies
-    this.#swap(new PolicySet({ mode: this.#mode.now.mode, unpinnedHosts }, revision + 1, base, false, { refusal, lockdowns, revoked: base.revoked, expired }))
+    this.#swap(new PolicySet({ mode: this.#mode.now.mode, unpinnedHosts }, revision + 1, base, false, { refusal, lockdowns, revoked: base.revoked, expired, floor: base.floor }))
   }
 
   /** What is decided about a threat is decided by the options; here it is done. */

@@ -390,6 +390,32 @@ describe('httpsSource', () => {
     expect(pinning.status().updates?.lastError?.code).toBe('ERR_PIN_MISMATCH')
   })
 
+  test.each<[string, (port: number) => Partial<PinningOptions>]>([
+    ['the pattern of the set is not enforced', (port) => ({ pins: { [`localhost:${port}`]: [genuine.pin, strayPin], localhost: { pins: [strayPin], mode: 'report-only' } } })],
+    ['nor is anything else', (port) => ({ mode: 'report-only', pins: { [`localhost:${port}`]: { pins: [genuine.pin, strayPin], mode: 'enforce' }, localhost: { pins: [strayPin], mode: 'off' } } })]
+  ])('an impostor gets nothing, no access token either, where only the set vouches for the source and %s', async (_name, options) => {
+    const content = { text: await text(1, pinsOf(renewed, genuine)) }
+    const server = await serve(genuine, { handler: host(content) })
+    const { pinning, reports } = client({ source: httpsSource(server.url, { headers: { authorization: 'Bearer x' } }) }, options(server.port))
+    await until(() => reports.length === 1)
+    expect(pinning.status().updates?.version).toBe(1)
+    server.swapCertificate(renewed)
+    content.text = await text(2, pinsOf(renewed))
+    await pinning.refresh()
+    // The set in force vouches for this one.
+    expect([pinning.status().updates?.version, server.requests.length]).toEqual([2, 2])
+    server.swapCertificate(root.issue())
+    await pinning.refresh()
+    expect([pinning.status().updates?.lastError?.code, server.requests.length]).toEqual(['ERR_PIN_MISMATCH', 2])
+  })
+
+  test('a set whose pins for the source have expired is refused', async () => {
+    const server = await serve(genuine, { handler: host({ text: await text(1, { localhost: { pins: [genuine.pin], expires: '2020-01-01T00:00:00Z' } }) }) })
+    const { reports } = client({ source: httpsSource(server.url) }, { pins: { localhost: { pins: [genuine.pin, strayPin], onExpiry: 'allow' } } })
+    await until(() => reports.length === 1)
+    expect(reports[0]).toMatchObject({ result: 'rejected', error: { reason: 'source-not-covered' } })
+  })
+
   test('a set that would cut it off from the source is refused', async () => {
     const server = await serve(genuine, { handler: host({ text: await text(1, { 'api.example.com': [strayPin] }) }) })
     const { reports } = client({ source: httpsSource(server.url) })
@@ -458,6 +484,7 @@ describe('httpsSource', () => {
     ['credentials in the URL', () => httpsSource('https://user:hunter2@pins.example.com/'), /^(?!.*hunter2).*no credentials belong in it/],
     ['an unknown option', () => httpsSource('https://pins.example.com/', { header: {} } as never), /did you mean "headers"/],
     ['no bootstrap pins for its host', () => client({ source: httpsSource('https://pins.example.com/') }), /no pins for pins.example.com; right would be pins: \{ "pins.example.com"/],
+    ['bootstrap pins that are not enforced once they have expired', () => client({ source: httpsSource('https://localhost/') }, { pins: { localhost: { pins: [strayPin], expires: '2030-01-01', onExpiry: 'allow' } } }), /not enforced once they have expired \(onExpiry 'allow'\)/],
     ['bootstrap pins that are not enforced', () => client({ source: httpsSource('https://localhost/') }, { pins: { localhost: { pins: [strayPin], mode: 'off' } } }), /not enforced/]
   ])('%s is refused when the options are read', (_name, make, message) => {
     expect(make).toThrow(message)
