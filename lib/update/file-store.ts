@@ -26,13 +26,24 @@ class FileStore implements PinSetStore {
   }
 
   async save(state: PinSetState): Promise<void> {
-    const content = Buffer.from(JSON.stringify(contentOf(state)))
-    if (content.length > maxBytes) throw new Error(`the signed set and the links to its keys take ${content.length} bytes; at most ${maxBytes} are stored`)
     await mkdir(this.#folder, { recursive: true, mode: 0o700 })
-    await again(() => this.#save(state, content))
+    try {
+      await this.#saveWhole(state)
+    } catch (error) {
+      // The version and the hash are what must not be lost, and a disk that is full has room for these.
+      await again(() => this.#save({ ...state, text: undefined, links: [] })).catch(() => undefined)
+      throw error
+    }
   }
 
-  async #save(state: PinSetState, content: Buffer): Promise<void> {
+  async #saveWhole(state: PinSetState): Promise<void> {
+    const length = [state.text ?? '', ...state.links].reduce((sum, text) => sum + text.length, 0)
+    if (length > maxLength) throw new Error(`the signed set and the links to its keys take ${length} bytes; at most ${maxLength} are stored, and of this one its version alone is`)
+    await again(() => this.#save(state))
+  }
+
+  async #save(state: PinSetState): Promise<void> {
+    const content = Buffer.from(JSON.stringify(contentOf(state)))
     const entries = await this.#list()
     const [highest] = entries
     if (highest && highest.version > state.version) return
@@ -46,26 +57,26 @@ class FileStore implements PinSetStore {
     const entries = await this.#list()
     const [highest] = entries
     if (!highest) return undefined
-    let found: { entry: Entry; state: PinSetState } | undefined
+    let found: PinSetState | undefined
     for (const entry of entries) {
       const state = entry.damaged ? undefined : await this.#read(entry)
-      if (!state) continue
-      found = { entry, state }
+      if (state?.text === undefined) continue
+      found = state
       break
     }
-    if (found?.entry.version === highest.version) return found.state
+    if (found?.version === highest.version) return found
     // Its set is lost, and an older one is not taken instead; but how the signing keys came about is still true, and that one may have changed them.
-    const { links = [], text } = found?.state ?? {}
+    const { links = [], text } = found ?? {}
     return { version: highest.version, hash: highest.hash, text: undefined, links: text === undefined ? links : [...links, text] }
   }
 
-  /** The state in a file; `undefined` when it is damaged, and then it has been set aside. */
+  /** The state in a file; `undefined` when it is damaged, and then it has been set aside, where that is possible. Its name tells the version either way. */
   async #read(entry: Entry): Promise<PinSetState | undefined> {
     const path = join(this.#folder, entry.file)
     const content = await readRegular(path)
     const state = content !== undefined && checksumOf(content) === entry.checksum ? parseContent(content) : undefined
     if (state && state.version === entry.version && state.hash === entry.hash) return state
-    await rename(path, `${path}${damagedSuffix}`).catch(ignoreMissing)
+    await rename(path, `${path}${damagedSuffix}`).catch(() => undefined)
     return undefined
   }
 
@@ -88,9 +99,17 @@ class FileStore implements PinSetStore {
     const oldest = versions.at(-1) ?? 0
     const twins = whole.filter((each) => whole.some((other) => other.version === each.version && other.checksum === each.checksum && other.file < each.file))
     const damaged = entries.filter((each) => each.damaged && each.version < (versions[0] ?? 0)).slice(versionsKept)
-    const stale = [...new Set([...whole.filter((each) => each.version < oldest), ...twins, ...damaged])].map((each) => each.file)
+    const old = whole.filter((each) => each.version < oldest)
+    // Where the newest have no room for their sets, the last whole one still tells how the signing keys came about.
+    const dispensable = old.length === 0 || (await this.#holdsSet(whole.filter((each) => each.version >= oldest))) ? old : []
+    const stale = [...new Set([...dispensable, ...twins, ...damaged])].map((each) => each.file)
     const abandoned = await this.#abandoned()
     for (const file of [...stale, ...abandoned]) await unlink(join(this.#folder, file)).catch(() => undefined)
+  }
+
+  async #holdsSet(entries: readonly Entry[]): Promise<boolean> {
+    for (const entry of entries) if ((await this.#read(entry))?.text !== undefined) return true
+    return false
   }
 
   /** Temporary files of processes that were killed. */
@@ -149,7 +168,10 @@ const temporaryName = /^\d{1,16}\.[\w-]{43}\.[0-9a-f]{64}\.[0-9a-f]{16}\.json\.\
 // The newest is used; from the ones before, the links to the signing keys can be had should it be damaged.
 const versionsKept = 3
 const abandonedAfterMs = 3_600_000
-const maxBytes = 16 * 1024 * 1024
+// The longest set there may be (`updates.maxBytes`), and as much again for the links to its keys.
+const maxLength = 2 * 64 * 1024 * 1024
+// As JSON in JSON: white space and quotation marks take twice as much.
+const maxBytes = 2 * maxLength + 1_000_000
 const maxTries = 20
 
 /** `undefined` when it is no regular file, or longer than any of ours. */
