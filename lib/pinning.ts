@@ -295,7 +295,7 @@ export class PinningCore {
     if (!plan.refreshPolicy || now - this.#refreshedAt < refreshEveryMs) return
     this.#refreshedAt = now
     // What fails in it is told by the updates themselves.
-    this.#live?.updater.refresh().catch(() => undefined)
+    this.#live?.updater.look().catch(() => undefined)
   }
 
   #shortAgeOf(host: string): number {

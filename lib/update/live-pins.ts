@@ -9,6 +9,7 @@ import { PinningAgent } from '../transport/agent.js'
 import type { TlsOptions } from '../transport/tls-options.js'
 import { systemClock } from './clock.js'
 import type { UpdateClock } from './clock.js'
+import { immediate } from './json.js'
 import type { PinSet } from './manifest.js'
 import { readUpdateOptions } from './options.js'
 import type { UpdateOptions, UpdateSettings } from './options.js'
@@ -68,7 +69,7 @@ export class LivePins implements UpdateTarget {
   }
 
   async prepare(set: PinSet): Promise<() => number> {
-    const next = await policiesOf(set, { options: this.#program.options, floor: this.#bootstrap, url: this.#settings.source.url, keptVersion: this.updater.status().version, pause: immediate })
+    const next = await policiesOf(set, { options: this.#program.options, floor: this.#bootstrap, url: this.#settings.source.url, keptVersion: this.updater.inForce, pause: immediate })
     return () => {
       this.#current = next
       this.#sourcePolicies = {}
@@ -96,8 +97,8 @@ export class LivePins implements UpdateTarget {
 
   /** For the diagnosis of a refusal. */
   freshness(): PinSetFreshness {
-    const { state, ageMs, lastError, version } = this.updater.status()
-    const stale = state === 'expired' || lastError !== undefined
+    const { state, ageMs, failures, lastError, version } = this.updater.status()
+    const stale = state === 'expired' || failures > 0
     return { updatedAt: this.#now() - ageMs, stale, version, ...(lastError && { failure: lastError.message }) }
   }
 
@@ -142,8 +143,4 @@ function withoutIdentity(tls: TlsOptions | undefined): TlsOptions | undefined {
   if (tls === undefined) return undefined
   const { cert: _cert, key: _key, pfx: _pfx, passphrase: _passphrase, servername: _name, privateKeyEngine: _engine, privateKeyIdentifier: _id, clientCertEngine: _client, ...rest } = tls
   return rest
-}
-
-function immediate(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve))
 }
