@@ -594,6 +594,10 @@ test('close() ends everything: timers, the request under way, source and store',
 
 test.each([
   ['source', { source: 'https://x' as never }, /updates.source: must be a source of pin sets, not a string/],
+  ['source.url', { source: Object.assign(new HeldSource(() => ''), { url: 'https://pins.example.com' as never }) }, /updates.source.url: must be a URL object, not a string/],
+  ['source.name', { source: { fetch: () => Promise.reject(new Error()) } as never }, /updates.source.name: must be a text that says what it is, without a secret, not undefined/],
+  ['source.subscribe', { source: Object.assign(new HeldSource(() => ''), { subscribe: true as never }) }, /updates.source.subscribe: must be a function/],
+  ['store.name', { store: { ...memoryStore(), name: '' } }, /updates.store.name/],
   ['store', { store: {} as never }, /updates.store: must be a store/],
   ['audience', { audience: '' }, /updates.audience/],
   ['trustedKeys', { trustedKeys: [] }, /updates.trustedKeys/],

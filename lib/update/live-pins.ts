@@ -6,6 +6,9 @@ import type { PinSetState as PinSetFreshness } from '../report/diagnosis.js'
 import type { Reporter } from '../report/reporter.js'
 import type { UpdateReport } from '../report/update-report.js'
 import { PinningAgent } from '../transport/agent.js'
+import { readProxy } from '../transport/proxy.js'
+import { createProxyConnector } from '../transport/proxy-connector.js'
+import type { ProxyOptions } from '../transport/proxy-connector.js'
 import type { TlsOptions } from '../transport/tls-options.js'
 import { systemClock } from './clock.js'
 import type { UpdateClock } from './clock.js'
@@ -20,7 +23,7 @@ import type { UpdateTarget } from './updater.js'
 
 /** The program whose pins are kept up to date. */
 export interface Program {
-  readonly options: Pick<PolicyOptions, 'pins' | 'requireBackupPin'> & { readonly tls?: TlsOptions }
+  readonly options: Pick<PolicyOptions, 'pins' | 'requireBackupPin'> & Pick<ProxyOptions, 'proxyPins' | 'proxyTls'> & { readonly tls?: TlsOptions }
   readonly reporter: Reporter
   /** The policies in force. */
   readonly policies: () => PolicySet
@@ -110,8 +113,9 @@ export class LivePins implements UpdateTarget {
 
   #agent(kind: 'bootstrap' | 'current'): PinningAgent {
     const { options, reporter } = this.#program
-    const tls = this.#settings.source.tls ?? withoutIdentity(options.tls)
-    return (this.#agents[kind] ??= new PinningAgent({ policies: () => this.#forSource(kind), reporter, tls, agent: { keepAlive: false } }))
+    const { tls = withoutIdentity(options.tls), proxy } = this.#settings.source
+    const through = proxy !== undefined && { proxy: readProxy(proxy, 'updates.source.proxy'), proxyConnector: createProxyConnector({ ...(options.proxyPins && { proxyPins: options.proxyPins }), ...(options.proxyTls && { proxyTls: options.proxyTls }) }, reporter) }
+    return (this.#agents[kind] ??= new PinningAgent({ policies: () => this.#forSource(kind), reporter, tls, agent: { keepAlive: false }, ...through }))
   }
 
   /** For the connection to the source, on which an access token may go: enforced, whatever the options say of the mode or of expired pins. */

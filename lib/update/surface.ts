@@ -14,7 +14,7 @@ import type { PinSetStore } from './store.js'
  * its folder may be missing for a while; until they are back the set in force stays.
  *
  * @param options how the file is watched; made for file systems that send no events
- * @throws {PolicyInvalidError} when `path` is no path
+ * @throws {PolicyInvalidError | TypeError} when `path` is no path, or an option cannot be used
  */
 export function fileSource(path: string, options?: PathWatchOptions): PinSetSource {
   return loadUpdates().fileSource(path, options)
@@ -23,9 +23,10 @@ export function fileSource(path: string, options?: PathWatchOptions): PinSetSour
 /**
  * A signed set at an `https:` address: any static host or CDN will do. It is fetched with GET over a connection of its own,
  * pinned by the bootstrap pins (and, where these are outdated, by the set in force), compressed where the server does so,
- * and only if its `ETag` has changed. `Retry-After` of a 429 or 503 is kept to. Redirects are not followed, and no proxy is used.
+ * and only if its `ETag` has changed. `Retry-After` of a 429 or 503 is kept to. Redirects are not followed, and a proxy is used only where the
+ * options name one.
  *
- * @throws {PolicyInvalidError} when it is no `https:` URL
+ * @throws {PolicyInvalidError | TypeError} when it is no `https:` URL, or an option cannot be used
  */
 export function httpsSource(address: string | URL, options?: HttpsSourceOptions): PinSetSource {
   return loadUpdates().httpsSource(address, options)
@@ -40,7 +41,7 @@ export function httpsSource(address: string | URL, options?: HttpsSourceOptions)
  * stay its own. A lost connection is made again, and then the key is looked at, since a message may have been missed.
  *
  * @param client made by `createClient()` of the package `redis`, version 4 or later
- * @throws {PolicyInvalidError} for anything else
+ * @throws {PolicyInvalidError | TypeError} for anything else, and when an option cannot be used
  */
 export function redisSource(client: RedisClient, key: string, options?: RedisSourceOptions): PinSetSource {
   return loadUpdates().redisSource(client, key, options)
