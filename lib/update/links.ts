@@ -33,16 +33,20 @@ export function keepLinks(trust: SigningTrust, links: readonly Link[], last: Lin
   return kept
 }
 
-/** How long the texts of links are together. */
-export function lengthOf(links: readonly Link[]): number {
+/** Whether they are more than is stored: sets that change the signing keys are rare, and a release brings the new keys along. */
+export function areTooMany(links: readonly Link[]): boolean {
+  return links.length > maxLinks || lengthOf(links) > maxCharacters
+}
+
+function lengthOf(links: readonly Link[]): number {
   return links.reduce((length, { text }) => length + text.length, 0)
 }
 
 const fewLinks = 16
 const fewCharacters = 8 * 1024 * 1024
 
-/** No more are stored: sets that change the signing keys are rare, and a release brings the new ones along. */
-export const maxLinksLength = 64 * 1024 * 1024
+const maxLinks = 256
+const maxCharacters = 64 * 1024 * 1024
 
 /** The signing keys that are trusted and revoked in the end, as one text; `undefined` when the last set would not be accepted. */
 function follow(trust: SigningTrust, sets: readonly Link[]): string | undefined {

@@ -30,7 +30,7 @@ export interface PinSetState {
   readonly hash: string
   /** The signed set itself, as it was fetched; `undefined` when it is damaged, or was too large to be stored. */
   readonly text: string | undefined
-  /** Earlier signed sets that changed the signing keys, oldest first, those that it takes: they lead from the keys in the code to today's. At most 64 MiB. */
+  /** Earlier signed sets that changed the signing keys, oldest first, those that it takes: they lead from the keys in the code to today's. At most 256, and 64 MiB. */
   readonly links: readonly string[]
 }
 

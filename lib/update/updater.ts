@@ -4,7 +4,7 @@ import type { PinningError } from '../errors.js'
 import { describeError } from '../pin/pin.js'
 import { UpdateReport } from '../report/update-report.js'
 import type { UpdateClock } from './clock.js'
-import { keepLinks, lengthOf, linkOf, maxLinksLength } from './links.js'
+import { areTooMany, keepLinks, linkOf } from './links.js'
 import type { Link } from './links.js'
 import { defaultRefreshMs, verifyManifest, whenItWasCurrent } from './manifest.js'
 import type { PinSet } from './manifest.js'
@@ -343,13 +343,13 @@ export class Updater {
     const commit = await this.#target.prepare(set)
     const followed = this.#set?.changesTrust && set.hash !== this.#set.hash ? [...this.#links, linkOf(this.#set)] : this.#links
     const kept = keepLinks(trust, followed, linkOf(set))
-    const tooLong = lengthOf(kept) > maxLinksLength
-    const links = tooLong ? [] : kept
+    const tooMany = areTooMany(kept)
+    const links = tooMany ? [] : kept
     const unsaved = await this.#within(fetchTimeoutMs, store.save({ version: set.version, hash: set.hash, text, links: links.map((link) => link.text) })).then(nothing, asError)
     if (this.#closed.signal.aborted) throw new Error('closed')
     this.#links = links
     this.#adopt(set, commit, 'updated', source.name)
-    return unsaved ?? (tooLong ? new Error('the sets that have changed the signing keys are too long to be stored: after a restart only the keys in the code are trusted; right would be a release with the keys of today') : undefined)
+    return unsaved ?? (tooMany ? new Error('the sets that have changed the signing keys are too many to be stored: after a restart only the keys in the code are trusted; right would be a release with the keys of today') : undefined)
   }
 
   #sawVersion({ version, hash }: PinSetState): void {
