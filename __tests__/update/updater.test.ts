@@ -509,6 +509,26 @@ describe('a set that expires', () => {
     expect([program.updater.status().state, program.history]).toEqual(['current', ['v1', 'expired v1', 'v1']])
   })
 
+  test('and the source is asked for a refused connection, or for news, also if it was asked while the clock was wrong', async () => {
+    const text = await set(1)
+    const source = new HeldSource(() => text) as HeldSource & PinSetSource
+    source.subscribe = (changed) => {
+      source.changed = changed
+      return () => undefined
+    }
+    const program = new Program(source, new HeldClock())
+    programs.push(program)
+    await program.clock.pass(100)
+    program.clock.jump(30 * 24 * hour)
+    program.updater.checkExpiry()
+    source.changed()
+    await program.clock.pass(100)
+    expect(program.updater.status()).toMatchObject({ failures: 1, state: 'expired' })
+    program.clock.jump(-30 * 24 * hour)
+    await program.updater.beforeRefusal()
+    expect([program.updater.status().state, program.updater.status().failures]).toEqual(['current', 0])
+  })
+
   test('also one that revokes the key it is signed with', async () => {
     const text = await set(1, { keys: [bob.jwk], revoked: { keys: [alice.id] } })
     const program = start(() => text)
@@ -520,15 +540,16 @@ describe('a set that expires', () => {
     expect([program.updater.status().state, program.updater.status().failures]).toEqual(['current', 0])
   })
 
-  test('makes the source be asked soon', async () => {
-    const program = start(async () => await set(1, { refreshMs: hour }))
+  test('makes the source be asked without an etag for the first connection that is refused, not at a moment that is the same for a whole fleet', async () => {
+    const text = await set(1, { refreshMs: hour })
+    const program = start(() => ({ text, etag: '"1"' }))
     await program.clock.pass(0)
-    const asked = program.source.requests.length
+    const next = program.updater.status().nextRefresh
     program.clock.jump(8 * 24 * hour)
     program.updater.checkExpiry()
-    expect(Date.parse(program.updater.status().nextRefresh ?? '') - program.clock.now()).toBeLessThanOrEqual(hour / 16)
-    await program.clock.pass(hour / 16)
-    expect(program.source.requests.length).toBeGreaterThan(asked)
+    expect([program.updater.status().nextRefresh, program.updater.mayRetry]).toEqual([next, true])
+    await program.updater.beforeRefusal()
+    expect(program.source.requests.map(({ etag }) => etag)).toEqual([undefined, undefined])
   })
 
   test.each([['refuse', 1, /and version 1, which has expired, is still the newest: down/], ['bootstrap', undefined, /and the bootstrap pins stay in force: down/]] as const)('is what reports tell of afterwards (%s)', async (onExpiredSet, version, message) => {

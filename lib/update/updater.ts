@@ -134,8 +134,9 @@ export class Updater {
   get mayRetry(): boolean {
     const { staleRetryMs } = this.#settings
     if (this.#closed.signal.aborted || staleRetryMs === Infinity) return false
-    const now = this.#clock.now()
-    return this.#refreshing !== undefined || (now - this.#asked >= staleRetryMs && now >= this.#notBefore)
+    const ageMs = this.#clock.now() - this.#asked
+    // Below zero when the clock has been set back since.
+    return this.#refreshing !== undefined || ((ageMs >= staleRetryMs || ageMs < 0) && this.#heldOff === 0)
   }
 
   /**
@@ -176,11 +177,11 @@ export class Updater {
     this.#expiresAt = Infinity
     this.#cancelExpiry()
     this.#state = 'expired'
-    // Should the clock be wrong, the source has nothing newer, and must say the same again once the clock is right.
+    // Should the clock be wrong, the source has nothing newer, and must say the same again once the clock is right. It is asked when it would
+    // be anyhow, or for the first connection that is refused: this is the same moment for a whole fleet.
     this.#etag = undefined
     this.#target.expire(this.#set)
     this.#tell('expired', this.#settings.source.name, this.#set.version, this.#set.version)
-    if (!this.#refreshing) this.#hasten(Math.max(this.#notBefore - this.#clock.now(), backOff(1, this.#refreshMs(), this.#clock.random())))
   }
 
   /** The version whose pins count; `undefined` while the bootstrap pins do. */
@@ -321,7 +322,7 @@ export class Updater {
       if (this.#closed.signal.aborted) return
       this.#failures++
       const { retryAfterMs } = asError(error) as { retryAfterMs?: unknown }
-      if (typeof retryAfterMs === 'number' && retryAfterMs >= 0) this.#notBefore = this.#clock.now() + Math.min(retryAfterMs, 86_400_000)
+      if (typeof retryAfterMs === 'number' && retryAfterMs >= 0) this.#notBefore = this.#clock.now() + Math.min(retryAfterMs, longestHoldOffMs)
       this.#fail(isRejection(error) ? 'rejected' : 'unavailable', source.name, asError(error))
     }
   }
@@ -382,7 +383,7 @@ export class Updater {
     const changed = (): void => {
       this.#etag = undefined
       if (this.#refreshing) this.#again = true
-      else this.#hasten(Math.max(settleMs, this.#notBefore - this.#clock.now()))
+      else this.#hasten(Math.max(settleMs, this.#heldOff))
     }
     try {
       this.#unsubscribe = source.subscribe(changed)
@@ -396,14 +397,18 @@ export class Updater {
       const lifeMs = this.#set ? this.#set.expires.getTime() - this.#set.issued.getTime() : Infinity
       return withinLifetime(regular ? jitter(this.#refreshMs(), this.#clock.random()) : this.#spread(), this.#expiresAt - this.#clock.now(), lifeMs)
     }
-    const asked = Math.max(0, this.#notBefore - this.#clock.now())
-    return asked + backOff(this.#failures, this.#refreshMs(), this.#clock.random())
+    return this.#heldOff + backOff(this.#failures, this.#refreshMs(), this.#clock.random())
   }
 
   /** Of a source that has changed while it was asked: soon, but where it has failed, later each time. */
   #newsDelay(): number {
     const patience = this.#failures === 0 ? 0 : backOff(this.#failures, this.#refreshMs(), this.#clock.random(), 1_000)
-    return Math.max(settleMs, patience, this.#notBefore - this.#clock.now())
+    return Math.max(settleMs, patience, this.#heldOff)
+  }
+
+  /** How long the source still wants to be left alone; no longer than a day, also where the clock has been set back. */
+  get #heldOff(): number {
+    return Math.max(0, Math.min(this.#notBefore - this.#clock.now(), longestHoldOffMs))
   }
 
   #refreshMs(): number {
@@ -423,7 +428,9 @@ export class Updater {
 
   /** Never later than is planned: who says often that there is news would put off every look. */
   #hasten(delayMs: number): void {
-    if (this.#nextRefresh === undefined || this.#clock.now() + delayMs < this.#nextRefresh) this.#schedule(delayMs, false)
+    const now = this.#clock.now()
+    // What is overdue waits for a timer that does not know that the clock has been set.
+    if (this.#nextRefresh === undefined || this.#nextRefresh < now || now + delayMs < this.#nextRefresh) this.#schedule(delayMs, false)
   }
 
   #fail(result: 'rejected' | 'unavailable', from: string, error: Error): void {
@@ -467,6 +474,8 @@ export class Updater {
 
 /** After a change, so that one that comes in several steps is one. */
 const settleMs = 50
+
+const longestHoldOffMs = 86_400_000
 
 const longestTimerMs = 2 ** 31 - 1
 
