@@ -146,8 +146,10 @@ describe('what cannot be stored whole leaves its version behind, and its hash', 
     await store.save(stateOf(3))
     for (let version = 4; version <= 8; version++) await store.save({ ...stateOf(version), links: large(version).links }).catch(() => undefined)
     expect(await fileStore(folder).load()).toMatchObject({ version: 8, text: undefined, links: [...stateOf(3).links, 'set 3'] })
+    // Of each an empty file, and not for ever.
+    expect(readdirSync(folder).sort().map((file) => [Number(file.split('.')[0]), file.endsWith('.json') || statSync(join(folder, file)).size])).toEqual([[3, true], [6, 0], [7, 0], [8, 0]])
     for (let version = 9; version <= 11; version++) await store.save(stateOf(version))
-    expect(readdirSync(folder).map((file) => Number(file.split('.')[0])).sort((a, b) => a - b)).toEqual([9, 10, 11])
+    expect(readdirSync(folder).filter((file) => file.endsWith('.json')).map((file) => Number(file.split('.')[0])).sort((a, b) => a - b)).toEqual([9, 10, 11])
   })
 })
 

@@ -30,8 +30,7 @@ class FileStore implements PinSetStore {
     try {
       await this.#saveWhole(state)
     } catch (error) {
-      // The version and the hash are what must not be lost, and a disk that is full has room for these.
-      await again(() => this.#save({ ...state, text: undefined, links: [] })).catch(() => undefined)
+      await this.#mark(state).catch(() => undefined)
       throw error
     }
   }
@@ -81,14 +80,22 @@ class FileStore implements PinSetStore {
   }
 
   async #write(named: Pick<Entry, 'version' | 'hash' | 'checksum'>, content: Buffer): Promise<void> {
-    // The random part keeps the temporary files of two containers apart, whose processes have the same number.
-    const entry = { ...named, file: `${named.version}.${named.hash}.${named.checksum}.${randomBytes(8).toString('hex')}.json`, damaged: false }
-    if (!entryName.test(entry.file)) throw new TypeError(`version ${String(named.version)} with the hash ${JSON.stringify(named.hash)} is no state of a pin set`)
+    const entry = { ...named, file: fileName(named), damaged: false }
     const { default: writeFileAtomic } = await import('write-file-atomic')
     await writeFileAtomic(join(this.#folder, entry.file), content, { mode: 0o600, fsync: true })
     await syncFolder(this.#folder)
     // A disk that is nearly full takes a part of a write without an error.
     if ((await this.#read(entry)) === undefined) throw new Error(`what was written to ${this.#folder} is not what is found there: is the disk full?`)
+  }
+
+  /** Leaves an empty file whose name tells the version and the hash, which must not be lost: a disk that is full has room for a name. */
+  async #mark({ version, hash }: PinSetState): Promise<void> {
+    if ((await this.#list()).some((each) => each.version >= version)) return
+    const file = fileName({ version, hash, checksum: checksumOf(Buffer.alloc(0)) })
+    const handle = await open(join(this.#folder, `${file}${damagedSuffix}`), 'wx', 0o600)
+    await handle.close()
+    await syncFolder(this.#folder)
+    await this.#prune()
   }
 
   /** Removes what is older than a newer file that is there. What fails is left for the next time. */
@@ -98,18 +105,10 @@ class FileStore implements PinSetStore {
     const versions = [...new Set(whole.map((each) => each.version))].slice(0, versionsKept)
     const oldest = versions.at(-1) ?? 0
     const twins = whole.filter((each) => whole.some((other) => other.version === each.version && other.checksum === each.checksum && other.file < each.file))
-    const damaged = entries.filter((each) => each.damaged && each.version < (versions[0] ?? 0)).slice(versionsKept)
-    const old = whole.filter((each) => each.version < oldest)
-    // Where the newest have no room for their sets, the last whole one still tells how the signing keys came about.
-    const dispensable = old.length === 0 || (await this.#holdsSet(whole.filter((each) => each.version >= oldest))) ? old : []
-    const stale = [...new Set([...dispensable, ...twins, ...damaged])].map((each) => each.file)
+    const damaged = entries.filter((each) => each.damaged).slice(versionsKept)
+    const stale = [...new Set([...whole.filter((each) => each.version < oldest), ...twins, ...damaged])].map((each) => each.file)
     const abandoned = await this.#abandoned()
     for (const file of [...stale, ...abandoned]) await unlink(join(this.#folder, file)).catch(() => undefined)
-  }
-
-  async #holdsSet(entries: readonly Entry[]): Promise<boolean> {
-    for (const entry of entries) if ((await this.#read(entry))?.text !== undefined) return true
-    return false
   }
 
   /** Temporary files of processes that were killed. */
@@ -136,6 +135,13 @@ class FileStore implements PinSetStore {
     })
     return entries.sort((a, b) => b.version - a.version || (a.file < b.file ? -1 : 1))
   }
+}
+
+function fileName({ version, hash, checksum }: Pick<Entry, 'version' | 'hash' | 'checksum'>): string {
+  // The random part keeps the temporary files of two containers apart, whose processes have the same number.
+  const file = `${version}.${hash}.${checksum}.${randomBytes(8).toString('hex')}.json`
+  if (!entryName.test(file)) throw new TypeError(`version ${String(version)} with the hash ${JSON.stringify(hash)} is no state of a pin set`)
+  return file
 }
 
 interface Entry {

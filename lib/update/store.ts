@@ -28,7 +28,7 @@ export interface PinSetState {
   readonly version: number
   /** SHA-256 of that version's payload, base64url: the same version with other content is refused. */
   readonly hash: string
-  /** The signed set itself, as it was fetched; `undefined` when it is damaged, or was too large to be stored. */
+  /** The signed set itself, as it was fetched; `undefined` when it is damaged, or could not be stored whole. */
   readonly text: string | undefined
   /** Earlier signed sets that changed the signing keys, oldest first, those that it takes: they lead from the keys in the code to today's. At most 256, and 64 MiB. */
   readonly links: readonly string[]

@@ -53,8 +53,8 @@ export function redisSource(client: RedisClient, key: string, options?: RedisSou
  * Every save is a new file (mode 0600) that is complete, flushed and only then given its name, which carries the version
  * and the hash. Nothing is ever overwritten, and a file is removed only when one of a higher version is there: so no order
  * of writes, kills and readers lowers the highest version, and no lock is needed. A file whose content does not fit its name
- * is renamed to `….damaged` (where that is possible) and its content never used; its version still counts. Of a set that cannot be stored whole
- * the version is stored, and the failure told.
+ * is renamed to `….damaged` (where that is possible) and its content never used; its version still counts. Of a set that cannot be stored whole,
+ * on a full disk say, an empty file of that name tells the version, and the failure is reported.
  *
  * What it does not do: withstand somebody who may write to the folder, and so remove it whole. Give every instance that
  * follows another signed set a folder of its own; processes that follow the same one may share it, on a local file system.

@@ -284,7 +284,7 @@ export class Updater {
       // How the signing keys came about is true all the same.
       this.#trust = trust
       this.#links = links
-      throw new Error(`the stored set is damaged, or was too large to be stored; no version below ${state.version} is accepted`)
+      throw new Error(`the stored set is damaged, or could not be stored whole; no version below ${state.version} is accepted`)
     }
     const set = await this.#verify(state.text, { ...expected, trust })
     if (set.version < state.version || (set.version === state.version && set.hash !== state.hash)) throw new Error(`the stored set is not version ${state.version}, which has been seen`)
