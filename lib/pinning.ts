@@ -275,7 +275,7 @@ export class PinningCore {
   /** The pins of another set; all else stays. */
   #replace(base: PolicySet, expired: ExpiredSet | undefined): void {
     const { unpinnedHosts, revision, refusal, lockdowns } = this.#policies
-    this.#swap(new PolicySet({ mode: this.#mode.now.mode, unpinnedHosts }, revision + 1, base, false, { refusal, lockdowns, revoked: base.revoked, expired }))
+    this.#swap(new PolicySet({ mode: this.#mode.now.mode, unpinnedHosts }, revision + 1, base, false, { refusal, lockdowns, revoked: base.revoked, expired, floor: base.floor }))
   }
 
   /** What is decided about a threat is decided by the options; here it is done. */
@@ -296,7 +296,7 @@ export class PinningCore {
     if (!plan.refreshPolicy || now - this.#refreshedAt < refreshEveryMs) return
     this.#refreshedAt = now
     // What fails in it is told by the updates themselves.
-    this.#live?.updater.refresh().catch(() => undefined)
+    this.#live?.updater.look().catch(() => undefined)
   }
 
   /** Of a bounded number of hosts, those under threat last. */

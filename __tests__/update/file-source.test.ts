@@ -281,3 +281,14 @@ describe('reading', () => {
     expect(() => fileSource(given as string)).toThrow(PolicyInvalidError)
   })
 })
+
+test.each<[string, unknown, RegExp]>([
+  ['no time', { pollMs: 0 }, /fileSource.pollMs: must be milliseconds from 1 to 2147483647, not 0/],
+  ['no number', { pollMs: NaN }, /fileSource.pollMs: .*not NaN/],
+  ['a time that Node has no timer for', { searchMs: 2 ** 31 }, /fileSource.searchMs: .*not 2147483648/],
+  ['a text', { quietMs: '50' }, /fileSource.quietMs: .*not a string/],
+  ['an unknown name', { poll: 5 }, /fileSource.poll: .*did you mean "pollMs"/],
+  ['nothing', null, /fileSource must be an object, not null/]
+])('an option that cannot be used is named: %s', (_name, options, message) => {
+  expect(() => fileSource('pins.jws', options as never)).toThrow(message)
+})

@@ -129,6 +129,47 @@ test('two sets with the same version: every process takes the same one', async (
   expect(await fileStore(folder).load()).toEqual(first)
 })
 
+describe('what cannot be stored whole leaves its version behind, and its hash', () => {
+  const large = (version: number): PinSetState => ({ ...stateOf(version), links: Array.from({ length: 3 }, () => 'x'.repeat(50 * 1024 * 1024)) })
+
+  test('so that nothing older is taken after a restart', async () => {
+    const store = fileStore(folder)
+    await store.save(stateOf(3))
+    await expect(store.save(large(9))).rejects.toThrow(/take 157286405 bytes; at most 134217728 are stored, and of this one its version alone is/)
+    expect(await fileStore(folder).load()).toEqual({ version: 9, hash: stateOf(9).hash, text: undefined, links: [...stateOf(3).links, 'set 3'] })
+    await store.save(stateOf(10))
+    expect(await fileStore(folder).load()).toEqual(stateOf(10))
+  })
+
+  test('and the last set that was stored tells of the signing keys, however long ago that was', async () => {
+    const store = fileStore(folder)
+    await store.save(stateOf(3))
+    for (let version = 4; version <= 8; version++) await store.save({ ...stateOf(version), links: large(version).links }).catch(() => undefined)
+    expect(await fileStore(folder).load()).toMatchObject({ version: 8, text: undefined, links: [...stateOf(3).links, 'set 3'] })
+    // Of each an empty file, and not for ever.
+    expect(readdirSync(folder).sort().map((file) => [Number(file.split('.')[0]), file.endsWith('.json') || statSync(join(folder, file)).size])).toEqual([[3, true], [6, 0], [7, 0], [8, 0]])
+    for (let version = 9; version <= 11; version++) await store.save(stateOf(version))
+    expect(readdirSync(folder).filter((file) => file.endsWith('.json')).map((file) => Number(file.split('.')[0])).sort((a, b) => a - b)).toEqual([9, 10, 11])
+  })
+})
+
+test('the longest set that there may be is stored', async () => {
+  const longest = { ...stateOf(4), text: 'x'.repeat(64 * 1024 * 1024) }
+  await fileStore(folder).save(longest)
+  expect((await fileStore(folder).load())?.text?.length).toBe(longest.text.length)
+})
+
+test('a damaged file that cannot be set aside still counts with its version', async () => {
+  await fileStore(folder).save(stateOf(3))
+  await fileStore(folder).save(stateOf(4))
+  const path = fileOf(4)
+  truncateSync(path, 10)
+  // As on a file system that is read only: nothing can have the new name.
+  mkdirSync(join(`${path}.damaged`, 'full'), { recursive: true })
+  expect(await fileStore(folder).load()).toEqual({ version: 4, hash: stateOf(4).hash, text: undefined, links: [...stateOf(3).links, 'set 3'] })
+  expect(existsSync(path)).toBe(true)
+})
+
 test('a folder that everybody may write to is refused', async () => {
   chmodSync(folder, 0o777)
   await expect(fileStore(folder).save(stateOf(1))).rejects.toThrow(/everybody may write/)

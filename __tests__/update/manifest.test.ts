@@ -6,6 +6,7 @@ import type { UpdateRejectedError } from '../../lib/errors.js'
 import { defaultMaxBytes, maxHosts, signManifest, verifyManifest } from '../../lib/update/manifest.js'
 import type { Expectations, PinSet } from '../../lib/update/manifest.js'
 import { pinSetSchema } from '../../lib/update/schema.js'
+import { PolicySet } from '../../lib/policy/policy-set.js'
 import { policiesOf } from '../../lib/update/set-policies.js'
 import { pinSetType } from '../../lib/update/signatures.js'
 import { SigningTrust } from '../../lib/update/trust.js'
@@ -252,6 +253,23 @@ describe('the pins of a set', () => {
     const policy = set.find('self.example.com', 443)
     expect([policy?.trust, policy?.mode, [...(policy?.pins.keys() ?? [])]]).toEqual(['pin-only', 'report-only', [strayPin]])
     expect(set.find('pins.example.com', 443)?.mode).toBeUndefined()
+  })
+
+  test('are enforced no less where a set names a host by another pattern than the program does', async () => {
+    const options = { pins: { '*.example.com': { pins: [strayPin], mode: 'report-only' as const, trust: 'pin-only' as const, onExpiry: 'allow' as const }, 'pay.example.com': { pins: [strayPin], mode: 'enforce' as const }, 'shop.example.com': [strayPin] } }
+    const floor = new PolicySet({ ...options }, 1)
+    const set = await policies({ '*.example.com': { publicKeys: [strayPin], expires: '2027-01-01T00:00:00Z' }, 'pins.example.com': [strayPin] }, { options, floor })
+    const terms = (name: string, overall: 'enforce' | 'report-only'): unknown => {
+      const now = set.under({ mode: overall }, 1)
+      const policy = now.find(name, 443)
+      // The same object each time.
+      expect(now.find(name, 443)).toBe(policy)
+      return [now.modeOf(policy), policy?.trust, policy?.onExpiry]
+    }
+    expect([terms('pay.example.com', 'report-only'), terms('pay.example.com', 'enforce')]).toEqual([['enforce', 'pki', 'refuse'], ['enforce', 'pki', 'refuse']])
+    expect([terms('shop.example.com', 'report-only'), terms('shop.example.com', 'enforce')]).toEqual([['report-only', 'pki', 'refuse'], ['enforce', 'pki', 'refuse']])
+    expect(terms('api.example.com', 'enforce')).toEqual(['report-only', 'pin-only', 'allow'])
+    expect(set.under({ mode: 'report-only' }, 1).modes).toContain('enforce')
   })
 
   test.each([

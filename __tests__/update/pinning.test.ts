@@ -5,9 +5,11 @@ import { gzipSync } from 'node:zlib'
 import { createPinning, createPinningAgent, findPinningError, httpsSource, memoryStore, staticSource } from '../../lib/index.js'
 import type { PinSetPayload, Pinning, PinningOptions, UpdateOptions, UpdateReport } from '../../lib/index.js'
 import { expectNothing } from '../support/attack.js'
+import { runChild } from '../support/child.js'
 import { send, until, wait } from '../support/clients.js'
 import { HeldSource, createSigner, pinSet, sign, strayPin } from '../support/pin-sets.js'
 import { createAuthority } from '../support/pki.js'
+import { startProxy } from '../support/proxies.js'
 import type { IssuedCertificate } from '../support/pki.js'
 import { startServer, startStalledServer } from '../support/servers.js'
 import type { TestServer, TestServerOptions } from '../support/servers.js'
@@ -390,6 +392,89 @@ describe('httpsSource', () => {
     expect(pinning.status().updates?.lastError?.code).toBe('ERR_PIN_MISMATCH')
   })
 
+  test.each<[string, (port: number) => Partial<PinningOptions>]>([
+    ['the pattern of the set is not enforced', (port) => ({ pins: { [`localhost:${port}`]: [genuine.pin, strayPin], localhost: { pins: [strayPin], mode: 'report-only' } } })],
+    ['nor is anything else', (port) => ({ mode: 'report-only', pins: { [`localhost:${port}`]: { pins: [genuine.pin, strayPin], mode: 'enforce' }, localhost: { pins: [strayPin], mode: 'off' } } })]
+  ])('an impostor gets nothing, no access token either, where only the set vouches for the source and %s', async (_name, options) => {
+    const content = { text: await text(1, pinsOf(renewed, genuine)) }
+    const server = await serve(genuine, { handler: host(content) })
+    const { pinning, reports } = client({ source: httpsSource(server.url, { headers: { authorization: 'Bearer x' } }) }, options(server.port))
+    await until(() => reports.length === 1)
+    expect(pinning.status().updates?.version).toBe(1)
+    server.swapCertificate(renewed)
+    content.text = await text(2, pinsOf(renewed))
+    await pinning.refresh()
+    // The set in force vouches for this one.
+    expect([pinning.status().updates?.version, server.requests.length]).toEqual([2, 2])
+    server.swapCertificate(root.issue())
+    await pinning.refresh()
+    expect([pinning.status().updates?.lastError?.code, server.requests.length]).toEqual(['ERR_PIN_MISMATCH', 2])
+  })
+
+  test('a set whose pins for the source have expired is refused', async () => {
+    const server = await serve(genuine, { handler: host({ text: await text(1, { localhost: { pins: [genuine.pin], expires: '2020-01-01T00:00:00Z' } }) }) })
+    const { reports } = client({ source: httpsSource(server.url) }, { pins: { localhost: { pins: [genuine.pin, strayPin], onExpiry: 'allow' } } })
+    await until(() => reports.length === 1)
+    expect(reports[0]).toMatchObject({ result: 'rejected', error: { reason: 'source-not-covered' } })
+  })
+
+  describe('through a proxy', () => {
+    test('is verified inside the tunnel, and the proxy sees the host and its own credentials only', async () => {
+      const proxy = await startProxy({ auth: 'user:hunter2' })
+      closing.push(() => proxy.close())
+      const server = await serve(genuine, { handler: host({ text: await text(1, pinsOf(genuine)) }) })
+      const { pinning, reports } = client({ source: httpsSource(server.url, { proxy: `http://user:hunter2@127.0.0.1:${proxy.port}`, headers: { authorization: 'Bearer x' } }) })
+      await until(() => reports.length === 1)
+      await pinning.refresh()
+      expect([pinning.status().updates?.version, server.requests.length, proxy.asked.map(({ line }) => line)]).toEqual([1, 2, [`CONNECT localhost:${server.port}`, `CONNECT localhost:${server.port}`]])
+      expect(JSON.stringify([pinning.status(), reports])).not.toContain('hunter2')
+      expect(JSON.stringify(proxy.asked)).not.toContain('Bearer x')
+    })
+
+    test('that leads to an impostor, nothing is sent', async () => {
+      const impostor = await serve(root.issue())
+      const proxy = await startProxy({ divert: impostor.port })
+      closing.push(() => proxy.close())
+      const server = await serve(genuine)
+      const { reports } = client({ source: httpsSource(server.url, { proxy: { host: '127.0.0.1', port: proxy.port } }) })
+      await until(() => reports.length === 1)
+      expect(reports[0]?.error?.code).toBe('ERR_PIN_MISMATCH')
+      await expectNothing(impostor)
+    })
+
+    test('that refuses, or is not there, the failure is told without its credentials', async () => {
+      const proxy = await startProxy({ auth: 'user:right' })
+      closing.push(() => proxy.close())
+      const server = await serve(genuine)
+      const { reports } = client({ source: httpsSource(server.url, { proxy: `http://user:hunter2@127.0.0.1:${proxy.port}` }) })
+      const other = client({ source: httpsSource(server.url, { proxy: 'http://user:hunter2@127.0.0.1:1' }) })
+      await until(() => reports.length === 1 && other.reports.length === 1)
+      expect([reports[0], other.reports[0]].map((report) => [report?.result, report?.error?.code])).toEqual([['unavailable', 'ERR_PIN_PROXY'], ['unavailable', 'ERR_PIN_PROXY']])
+      expect(JSON.stringify([reports, other.reports, other.pinning.status()])).not.toContain('hunter2')
+    })
+
+    test('over TLS: verified and pinned as the options say of proxies, before it gets the credentials', async () => {
+      const certificate = root.issue()
+      const proxy = await startProxy({ certificate, auth: 'user:hunter2' })
+      closing.push(() => proxy.close())
+      const server = await serve(genuine, { handler: host({ text: await text(1, pinsOf(genuine)) }) })
+      const source = (): ReturnType<typeof httpsSource> => httpsSource(server.url, { proxy: `https://user:hunter2@localhost:${proxy.port}` })
+      const good = client({ source: source() }, { proxyTls: { ca: root.pem }, proxyPins: [certificate.pin] })
+      const bad = client({ source: source() }, { proxyTls: { ca: root.pem }, proxyPins: [strayPin] })
+      await until(() => good.reports.length === 1 && bad.reports.length === 1)
+      expect([good.pinning.status().updates?.version, bad.reports[0]?.result, proxy.asked.length]).toEqual([1, 'unavailable', 1])
+    })
+
+    test('no other than that: not that of the instance, nor that of the environment', async () => {
+      const server = await serve(genuine, { handler: host({ text: await text(1, pinsOf(genuine)) }) })
+      const proxy = await startProxy()
+      closing.push(() => proxy.close())
+      const { pinning, reports } = client({ source: httpsSource(server.url) }, { proxy: proxy.url })
+      await until(() => reports.length === 1)
+      expect([pinning.status().updates?.version, proxy.asked]).toEqual([1, []])
+    })
+  })
+
   test('a set that would cut it off from the source is refused', async () => {
     const server = await serve(genuine, { handler: host({ text: await text(1, { 'api.example.com': [strayPin] }) }) })
     const { reports } = client({ source: httpsSource(server.url) })
@@ -457,7 +542,14 @@ describe('httpsSource', () => {
     ['no URL', () => httpsSource('pins.example.com'), /no https: URL/],
     ['credentials in the URL', () => httpsSource('https://user:hunter2@pins.example.com/'), /^(?!.*hunter2).*no credentials belong in it/],
     ['an unknown option', () => httpsSource('https://pins.example.com/', { header: {} } as never), /did you mean "headers"/],
+    ['headers that are none', () => httpsSource('https://pins.example.com/', { headers: 5 as never }), /httpsSource.headers: must be an object of strings, not a number/],
+    ['a header that is no text', () => httpsSource('https://pins.example.com/', { headers: { authorization: ['hunter2'] } as never }), /^(?!.*hunter2).*the value of "authorization" must be a string/],
+    ['a header that cannot be sent', () => httpsSource('https://pins.example.com/', { headers: { authorization: 'hunter2\r\nx: y' } }), /^(?!.*hunter2).*"authorization" has a name or a value/],
+    ['TLS options that are none', () => httpsSource('https://pins.example.com/', { tls: 5 as never }), /httpsSource.tls must be an object, not a number/],
+    ['TLS options that would weaken it', () => httpsSource('https://pins.example.com/', { tls: { rejectUnauthorized: false as never } }), /httpsSource.tls.rejectUnauthorized: cannot be switched off/],
+    ['a proxy that is none', () => httpsSource('https://pins.example.com/', { proxy: 'socks5://user:hunter2@proxy.example' }), /^(?!.*hunter2).*httpsSource.proxy: socks5: is not a protocol/],
     ['no bootstrap pins for its host', () => client({ source: httpsSource('https://pins.example.com/') }), /no pins for pins.example.com; right would be pins: \{ "pins.example.com"/],
+    ['bootstrap pins that are not enforced once they have expired', () => client({ source: httpsSource('https://localhost/') }, { pins: { localhost: { pins: [strayPin], expires: '2030-01-01', onExpiry: 'allow' } } }), /not enforced once they have expired \(onExpiry 'allow'\)/],
     ['bootstrap pins that are not enforced', () => client({ source: httpsSource('https://localhost/') }, { pins: { localhost: { pins: [strayPin], mode: 'off' } } }), /not enforced/]
   ])('%s is refused when the options are read', (_name, make, message) => {
     expect(make).toThrow(message)
@@ -472,4 +564,32 @@ test('createPinningAgent keeps its pins up to date as well, until it is destroye
   expect((await send(agent, server.port)).status).toBe(200)
   agent.destroy()
   await until(() => source.closed === 1)
+})
+
+describe('the process', () => {
+  const hanging = `
+    const { createPinning, createPinningDispatcher, httpsSource } = await load('index.js')
+    const silence = () => new Promise(() => undefined)
+    const options = (updates) => ({ pins: { localhost: [input.pin] }, integrity: 'off', updates: { source: { name: 'silent', fetch: silence, close: silence }, fetchTimeoutMs: 300, trustedKeys: [input.key], audience: 'test', ...updates } })
+  `
+  const input = { pin: strayPin, key: signer.publicKey.export({ type: 'spki', format: 'pem' }) }
+
+  test.each([
+    ['refresh()', 'const pinning = createPinning(options()); await pinning.refresh(); report(pinning.status().updates.lastError.message)', 'there was no answer within 300 ms'],
+    ['close()', 'const pinning = createPinning(options()); await pinning.close(); report("closed")', 'closed'],
+    ['a request that waits for the first set', "const dispatcher = createPinningDispatcher(options({ updatePolicy: 'before-first-request', firstRefreshTimeoutMs: 300 })); await require('undici').request('https://localhost:1', { dispatcher }).catch((error) => report(error.code))", 'ECONNREFUSED']
+  ])('stays alive for %s, though the source never answers', async (_name, script, expected) => {
+    const { code, reported } = await runChild(`${hanging}\n${script}`, { input })
+    expect([code, reported]).toEqual([0, expected])
+  })
+
+  test('ends while a source hangs that nobody waits for', async () => {
+    const server = await startStalledServer()
+    closing.push(() => server.close())
+    const { code, signal, reported } = await runChild(`${hanging}
+      createPinning(options({ fetchTimeoutMs: 60_000, source: httpsSource(input.url) }))
+      setTimeout(() => report('waited'), 100)
+    `, { input: { ...input, url: server.url }, timeoutMs: 10_000 })
+    expect([code, signal, reported]).toEqual([0, null, 'waited'])
+  })
 })

@@ -3,6 +3,8 @@ import { createClient } from 'redis'
 import { PolicyInvalidError } from '../../lib/errors.js'
 import { redisSource } from '../../lib/update/redis-source.js'
 import type { PinSetSource } from '../../lib/update/source.js'
+import { runChild } from '../support/child.js'
+import { createSigner, strayPin } from '../support/pin-sets.js'
 import { redisTest, startRedis } from '../support/redis.js'
 import type { RedisServer } from '../support/redis.js'
 
@@ -171,7 +173,26 @@ test.each<[string, () => unknown]>([
   ['another client', () => redisSource({ duplicate: () => undefined, getrange: () => undefined } as never, 'pins')],
   ['no key', () => redisSource(createClient(), '')],
   ['a key of another type', () => redisSource(createClient(), 7 as never)],
-  ['no channel', () => redisSource(createClient(), 'pins', { channel: '' })]
+  ['no channel', () => redisSource(createClient(), 'pins', { channel: '' })],
+  ['an unknown option', () => redisSource(createClient(), 'pins', { chanel: 'x' } as never)]
 ])('%s is refused', (_, act) => {
   expect(act).toThrow(PolicyInvalidError)
+})
+
+test('options that are none are refused', () => {
+  expect(() => redisSource(createClient(), 'pins', null as never)).toThrow(/redisSource must be an object, not null/)
+})
+
+redisTest('its connections do not keep the process alive', async () => {
+  server = await startRedis()
+  const script = `
+    const { createClient } = require('redis')
+    const { createPinning, redisSource } = await load('index.js')
+    const pinning = createPinning({ pins: { 'api.example.com': [input.pin] }, integrity: 'off', updates: { source: redisSource(createClient({ url: input.url }), 'pins'), trustedKeys: [input.key], audience: 'test' } })
+    await pinning.refresh()
+    report(pinning.status().updates.lastError.message)
+  `
+  const { publicKey } = createSigner()
+  const { code, signal, reported } = await runChild(script, { input: { url: server.url, pin: strayPin, key: publicKey.export({ type: 'spki', format: 'pem' }) }, timeoutMs: 8_000 })
+  expect([code, signal, reported]).toEqual([0, null, expect.stringMatching(/nothing under the key/)])
 })

@@ -145,6 +145,48 @@ describe('when the source is asked', () => {
   })
 })
 
+describe('a source that says all the time that there is something new', () => {
+  function busy(answer: HeldSource['answer'], during: boolean): Program {
+    const source = new HeldSource(async (request) => {
+      await Promise.resolve()
+      if (during) source.changed()
+      return await answer(request)
+    }) as HeldSource & PinSetSource
+    source.subscribe = (changed) => {
+      source.changed = changed
+      return () => undefined
+    }
+    const program = new Program(source, new HeldClock())
+    programs.push(program)
+    return program
+  }
+
+  test('does not put off the look at it', async () => {
+    const text = await set(1, { refreshMs: hour })
+    const program = busy(() => text, false)
+    await program.clock.pass(0)
+    for (let turn = 0; turn < 10; turn++) {
+      program.source.changed()
+      await program.clock.pass(20)
+    }
+    expect(program.source.requests.length).toBeGreaterThan(2)
+  })
+
+  test('while it is asked, and fails, is asked less and less often', async () => {
+    const program = busy(() => new Error('down'), true)
+    await program.clock.pass(0)
+    await program.clock.pass(60_000)
+    expect(program.source.requests.length).toBeLessThan(10)
+  })
+
+  test('while it is asked, and wants to be left alone, is', async () => {
+    const program = busy(() => Object.assign(new Error('busy'), { retryAfterMs: 600_000 }), true)
+    await program.clock.pass(0)
+    await program.clock.pass(599_000)
+    expect(program.source.requests.length).toBe(1)
+  })
+})
+
 describe('when the source fails', () => {
   test('the waits grow, at random, up to refreshMs, and begin anew after a success', async () => {
     const delays: number[] = []
@@ -180,6 +222,38 @@ describe('when the source fails', () => {
     await program.clock.pass(1)
     expect([program.results, program.source.requests[0]?.signal.aborted]).toEqual([['unavailable'], true])
     expect(String(program.reports[0])).toBe('held cannot be used now, and the bootstrap pins stay in force: there was no answer within 3000 ms')
+  })
+
+  test.each([[Object.create(null)], [undefined], [Symbol('x')], [Object.assign(new Error('x'), { message: Object.create(null) })]])('whatever it rejects with is told (%#)', async (thrown: unknown) => {
+    const program = start(() => Promise.reject(thrown as Error))
+    await program.clock.pass(0)
+    expect([program.results, typeof program.updater.status().lastError?.message]).toEqual([['unavailable'], 'string'])
+    String(program.reports[0])
+  })
+
+  test('the status is JSON, whatever the code of an error', async () => {
+    const program = start(() => Object.assign(new Error('x'), { code: 5n }))
+    await program.clock.pass(0)
+    expect(JSON.parse(JSON.stringify(program.updater.status()))).toMatchObject({ lastError: { message: 'x' } })
+  })
+
+  test('once and then answers that nothing has changed, nothing is overdue', async () => {
+    const text = await set(1)
+    const answers: Array<string | Error> = [text, new Error('blip'), text]
+    const program = start(() => answers.shift() ?? text)
+    await program.clock.pass(0)
+    await program.updater.refresh()
+    expect(program.updater.status()).toMatchObject({ failures: 1, lastError: { message: 'blip' } })
+    await program.updater.refresh()
+    expect([program.updater.status().failures, program.updater.status().lastError]).toEqual([0, undefined])
+  })
+
+  test('a refusal does not speak of a version that is not in force', async () => {
+    const store = memoryStore()
+    await store.save({ version: 4, hash: 'x', text: undefined, links: [] })
+    const program = start(async () => await set(2), { store })
+    await program.clock.pass(0)
+    expect([program.reports[1]?.error?.message, program.reports[1]?.version]).toEqual([expect.stringMatching(/lower than 4, which has been seen. What was in force stays/), undefined])
   })
 
   test('a set that is refused changes nothing, and is told', async () => {
@@ -304,11 +378,89 @@ describe('over a restart', () => {
   })
 
   test('a store that fails is told of; the set is in force all the same', async () => {
-    const broken: PinSetStore = { name: 'broken', load: () => Promise.reject(new Error('no disk')), save: () => Promise.reject(new Error('disk full')) }
+    const broken: PinSetStore = { name: 'broken', load: () => Promise.resolve(undefined), save: () => Promise.reject(new Error('disk full')) }
     const program = restart(broken, async () => await set(1), clock.now())
     await program.clock.pass(0)
-    expect(program.reports.map(({ result, source, error }) => [result, source, error?.message])).toEqual([['unavailable', 'broken', 'no disk'], ['updated', 'held', undefined], ['unavailable', 'broken', 'disk full']])
-    expect(program.history).toEqual(['v1'])
+    expect(program.reports.map(({ result, source, error }) => [result, source, error?.message])).toEqual([['updated', 'held', undefined], ['unavailable', 'broken', 'disk full']])
+    expect([program.history, program.updater.status().lastError?.message, program.updater.status().failures]).toEqual([['v1'], 'disk full', 0])
+  })
+
+  test('while the store cannot be read no set is taken, since an older one would not be noticed; it is tried again', async () => {
+    const store = await run([await set(9)])
+    let readable = false
+    const closed: PinSetStore = { ...store, name: 'closed', load: () => (readable ? store.load() : Promise.reject(new Error('no access'))) }
+    const answers = [await set(3), await set(10)]
+    const program = restart(closed, () => answers.shift() ?? '', clock.now())
+    await program.clock.pass(0)
+    await program.updater.refresh()
+    expect([program.history, program.source.requests.length, program.updater.status()]).toEqual([[], 0, expect.objectContaining({ state: 'bootstrap', failures: 2, lastError: expect.objectContaining({ message: 'no access' }) })])
+    expect(program.updater.status().nextRefresh).toBeDefined()
+    readable = true
+    await program.updater.refresh()
+    expect([program.history, program.reports.at(-1)?.error?.reason]).toEqual([['v9'], 'rollback'])
+    await program.updater.refresh()
+    expect([program.history, program.updater.status().lastError]).toEqual([['v9', 'v10'], undefined])
+  })
+
+  test.each([[{}], [7], [{ version: '3', hash: 'x', links: [] }], [null]])('what is no state (%j) is not taken for an empty store', async (state) => {
+    const program = restart({ name: 'odd', load: () => Promise.resolve(state as never), save: () => Promise.resolve() }, async () => await set(1), clock.now())
+    await program.clock.pass(0)
+    expect([program.history, program.results]).toEqual([[], ['unavailable']])
+  })
+
+  test('a look during a slow start waits for what is stored, which does not come after what is newer', async () => {
+    const store = await run([await set(4)])
+    let load = (): void => undefined
+    let loading: Promise<unknown> = new Promise<void>((resolve) => (load = resolve))
+    const slow: PinSetStore = { ...store, name: 'slow', load: async () => await loading.then(() => store.load()) }
+    const program = restart(slow, async () => await set(5), clock.now())
+    const refreshed = program.updater.refresh()
+    program.clock.busy = () => false
+    await program.clock.pass(1)
+    expect([program.source.requests.length, program.updater.status().refreshing]).toEqual([0, true])
+    load()
+    loading = Promise.resolve()
+    await refreshed
+    expect([program.history, program.updater.status().version]).toEqual([['v4', 'v5'], 5])
+  })
+
+  test('a release without the old signing key can use the set that is stored, where its own keys have signed that', async () => {
+    const store = await run([await set(1, { keys: [bob.jwk] }), await set(2, {}, bob)])
+    const program = restart(store, () => new Error('down'), clock.now(), { trustedKeys: [bob.publicKey] })
+    await program.clock.pass(0)
+    expect([program.history, program.results.slice(0, 1), program.updater.status().trustedKeys]).toEqual([['v2'], ['restored'], [bob.id]])
+  })
+
+  test('a set that revokes the key it is signed with is the same set at the next look and after a restart', async () => {
+    const text = await set(1, { keys: [bob.jwk], revoked: { keys: [alice.id] } })
+    const store = await run([text, text, text])
+    const program = restart(store, () => text, clock.now())
+    await program.clock.pass(0)
+    await program.updater.refresh()
+    expect([program.results, program.updater.status().trustedKeys, program.updater.status().failures]).toEqual([['restored'], [bob.id], 0])
+  })
+
+  test('of many sets that changed the signing keys, those are stored that lead from the keys in the code to those of today', async () => {
+    const texts = [await set(1, { keys: [bob.jwk] })]
+    for (let version = 2; version <= 40; version++) {
+      const carol = createSigner()
+      texts.push(await set(version, { keys: [bob.jwk, carol.jwk], revoked: { keys: version === 2 ? [alice.id] : [] } }, bob))
+      texts.push(await set(++version, { keys: [bob.jwk], revoked: { keys: [alice.id, carol.id] } }, bob))
+    }
+    const last = await set(50, { keys: [bob.jwk], revoked: { keys: [alice.id] } }, bob)
+    const store = await run([...texts, last])
+    const stored = await store.load()
+    expect(stored?.links.length).toBeLessThan(40)
+    const program = restart(store, () => last, clock.now())
+    await program.clock.pass(0)
+    expect([program.history, program.updater.status().trustedKeys]).toEqual([['v50'], [bob.id]])
+  })
+
+  test('more signing keys than can be remembered are refused', async () => {
+    const program = restart(memoryStore(), async () => await set(program.source.requests.length, { keys: Array.from({ length: 16 }, () => createSigner().jwk) }), clock.now())
+    await program.clock.pass(0)
+    for (let turn = 0; turn < 4; turn++) await program.updater.refresh()
+    expect([program.history, program.reports.at(-1)?.error?.reason, program.reports.at(-1)?.error?.message]).toEqual([['v1', 'v2', 'v3'], 'signing-keys', expect.stringMatching(/would make 65 signing keys; at most 64 are trusted at once/)])
   })
 
   test('what another program has seen on the same store counts', async () => {
@@ -341,6 +493,74 @@ describe('a set that expires', () => {
     program.updater.checkExpiry()
     expect(program.history).toEqual(['v1', 'expired v1'])
     expect(String(program.reports.at(-1))).toMatch(/^Pin set version 1 expired at 2026/)
+  })
+
+  test('counts again when only the clock was wrong, although the source has nothing newer', async () => {
+    const text = await set(1)
+    const program = start(({ etag }) => ({ text: etag === '"1"' ? undefined : text, etag: '"1"' }))
+    await program.clock.pass(0)
+    program.clock.jump(30 * 24 * hour)
+    program.updater.checkExpiry()
+    expect(program.updater.status().state).toBe('expired')
+    // A look while it is wrong changes nothing.
+    await program.updater.refresh()
+    program.clock.jump(-30 * 24 * hour)
+    await program.updater.refresh()
+    expect([program.updater.status().state, program.history]).toEqual(['current', ['v1', 'expired v1', 'v1']])
+  })
+
+  test('and the source is asked for a refused connection, or for news, also if it was asked while the clock was wrong', async () => {
+    const text = await set(1)
+    const source = new HeldSource(() => text) as HeldSource & PinSetSource
+    source.subscribe = (changed) => {
+      source.changed = changed
+      return () => undefined
+    }
+    const program = new Program(source, new HeldClock())
+    programs.push(program)
+    await program.clock.pass(100)
+    program.clock.jump(30 * 24 * hour)
+    program.updater.checkExpiry()
+    source.changed()
+    await program.clock.pass(100)
+    expect(program.updater.status()).toMatchObject({ failures: 1, state: 'expired' })
+    program.clock.jump(-30 * 24 * hour)
+    await program.updater.beforeRefusal()
+    expect([program.updater.status().state, program.updater.status().failures]).toEqual(['current', 0])
+  })
+
+  test('also one that revokes the key it is signed with', async () => {
+    const text = await set(1, { keys: [bob.jwk], revoked: { keys: [alice.id] } })
+    const program = start(() => text)
+    await program.clock.pass(0)
+    program.clock.jump(30 * 24 * hour)
+    program.updater.checkExpiry()
+    program.clock.jump(-30 * 24 * hour)
+    await program.updater.refresh()
+    expect([program.updater.status().state, program.updater.status().failures]).toEqual(['current', 0])
+  })
+
+  test('makes the source be asked without an etag for the first connection that is refused, not at a moment that is the same for a whole fleet', async () => {
+    const text = await set(1, { refreshMs: hour })
+    const program = start(() => ({ text, etag: '"1"' }))
+    await program.clock.pass(0)
+    const next = program.updater.status().nextRefresh
+    program.clock.jump(8 * 24 * hour)
+    program.updater.checkExpiry()
+    expect([program.updater.status().nextRefresh, program.updater.mayRetry]).toEqual([next, true])
+    await program.updater.beforeRefusal()
+    expect(program.source.requests.map(({ etag }) => etag)).toEqual([undefined, undefined])
+  })
+
+  test.each([['refuse', 1, /and version 1, which has expired, is still the newest: down/], ['bootstrap', undefined, /and the bootstrap pins stay in force: down/]] as const)('is what reports tell of afterwards (%s)', async (onExpiredSet, version, message) => {
+    const program = start(async () => await set(1), { onExpiredSet })
+    await program.clock.pass(0)
+    program.source.answer = () => new Error('down')
+    program.clock.jump(8 * 24 * hour)
+    program.updater.checkExpiry()
+    await program.updater.refresh()
+    expect([program.reports.at(-2)?.version, program.reports.at(-1)?.version]).toEqual([1, version])
+    expect(String(program.reports.at(-1))).toMatch(message)
   })
 
   test('is replaced by the next one', async () => {
@@ -395,6 +615,10 @@ test('close() ends everything: timers, the request under way, source and store',
 
 test.each([
   ['source', { source: 'https://x' as never }, /updates.source: must be a source of pin sets, not a string/],
+  ['source.url', { source: Object.assign(new HeldSource(() => ''), { url: 'https://pins.example.com' as never }) }, /updates.source.url: must be a URL object, not a string/],
+  ['source.name', { source: { fetch: () => Promise.reject(new Error()) } as never }, /updates.source.name: must be a text that says what it is, without a secret, not undefined/],
+  ['source.subscribe', { source: Object.assign(new HeldSource(() => ''), { subscribe: true as never }) }, /updates.source.subscribe: must be a function/],
+  ['store.name', { store: { ...memoryStore(), name: '' } }, /updates.store.name/],
   ['store', { store: {} as never }, /updates.store: must be a store/],
   ['audience', { audience: '' }, /updates.audience/],
   ['trustedKeys', { trustedKeys: [] }, /updates.trustedKeys/],

@@ -53,6 +53,17 @@ export interface Circumstances {
   readonly revoked: ReadonlySet<string>
   /** The pins themselves are not trusted any more. */
   readonly expired: ExpiredSet | undefined
+  /** How strictly each host is judged at the least, whatever its policy says. */
+  readonly floor: PolicyFloor | undefined
+}
+
+/** What a policy says of how strictly it is meant. */
+export type PolicyTerms = Pick<Policy, 'mode' | 'onExpiry' | 'trust'>
+
+/** The least that is asked, host by host; a {@link PolicySet} is one. */
+export interface PolicyFloor {
+  find(host: string, port: number, serverName?: string): PolicyTerms | undefined
+  policies(): Iterable<Pick<PolicyTerms, 'mode'>>
 }
 
 export interface Lockdown {
@@ -80,10 +91,13 @@ export class PolicySet {
   readonly modes: ReadonlySet<PinningMode>
   readonly revoked: ReadonlySet<string>
   readonly expired: ExpiredSet | undefined
+  readonly floor: PolicyFloor | undefined
   readonly #exact: PatternTable
   readonly #one: PatternTable
   readonly #any: PatternTable
   readonly #everywhere: Policy | undefined
+  /** Policies that the floor has made stricter: the same object each time, since what is learnt under one is kept by it. */
+  readonly #raised = new WeakMap<Policy, Map<string, Policy>>()
 
   /**
    * @param revision names this set in pool names and reports; rises with every update
@@ -101,6 +115,7 @@ export class PolicySet {
     this.#any = base ? base.#any : new PatternTable()
     this.revoked = circumstances?.revoked ?? none
     this.expired = circumstances?.expired
+    this.floor = circumstances?.floor
     this.mode = readChoice(options.mode, modes, 'enforce', 'mode')
     this.refusal = circumstances?.refusal
     this.lockdowns = circumstances?.lockdowns ?? noLockdowns
@@ -109,13 +124,13 @@ export class PolicySet {
     else if (options.allowedSHAFingerprints !== undefined) this.#everywhere = parsePolicy('allowedSHAFingerprints', readFingerprints(options.allowedSHAFingerprints), 'allowedSHAFingerprints')
     this.size = base ? base.size : parsed ? this.#addParsed(parsed) : this.#addPatterns(options.pins)
     if (demandPins && this.size === 0 && this.#everywhere === undefined) throw new PolicyInvalidError('options', 'there are no pins; right would be allowedSHAFingerprints: ["AB:CD:…"] or pins: { "api.example.com": ["sha256/…"] }')
-    this.modes = base?.mode === this.mode && base.expired === this.expired ? base.modes : new Set([this.mode, ...[...this.policies()].map((policy) => this.modeOf(policy))])
+    this.modes = base?.mode === this.mode && base.expired === this.expired && base.floor === this.floor ? base.modes : new Set([this.mode, ...[...this.policies(), ...(this.floor?.policies() ?? [])].map((policy) => this.modeOf(policy))])
     this.warnings = base ? base.warnings : [...this.#checkBackups(readBoolean(options.requireBackupPin, false, 'requireBackupPin')), ...this.#checkModes()]
   }
 
   /** The same policies under other circumstances, without reading them again. */
   under(changed: Partial<Circumstances>, revision: number): PolicySet {
-    const circumstances = { mode: this.mode, refusal: this.refusal, lockdowns: this.lockdowns, revoked: this.revoked, expired: this.expired, ...changed }
+    const circumstances = { mode: this.mode, refusal: this.refusal, lockdowns: this.lockdowns, revoked: this.revoked, expired: this.expired, floor: this.floor, ...changed }
     return new PolicySet({ mode: circumstances.mode, unpinnedHosts: this.unpinnedHosts }, revision, this, false, circumstances)
   }
 
@@ -137,7 +152,9 @@ export class PolicySet {
    * @returns `undefined` when the host is unpinned
    */
   find(host: string, port: number, serverName?: string): Policy | undefined {
-    return this.#findOwn(host, port) ?? (serverName && serverName !== host ? this.#findOwn(serverName, port) : undefined) ?? this.#everywhere
+    const policy = this.#findOwn(host, port) ?? (serverName && serverName !== host ? this.#findOwn(serverName, port) : undefined) ?? this.#everywhere
+    const least = policy && this.floor?.find(host, port, serverName)
+    return policy && least ? this.#raise(policy, least) : policy
   }
 
   #findOwn(host: string, port: number): Policy | undefined {
@@ -154,7 +171,7 @@ export class PolicySet {
   }
 
   /** The mode that holds for a policy: its own, else the overall one; lowered where the whole set has expired and that is wanted. */
-  modeOf(policy: Policy | undefined): PinningMode {
+  modeOf(policy: Pick<Policy, 'mode'> | undefined): PinningMode {
     const mode = policy?.mode ?? this.mode
     return mode === 'enforce' && this.expired?.then === 'report-only' && policy !== undefined ? 'report-only' : mode
   }
@@ -225,6 +242,20 @@ export class PolicySet {
     }
   }
 
+  /** The policy itself where it is as strict already. */
+  #raise(policy: Policy, least: PolicyTerms): Policy {
+    const mode = stricter(modes, policy.mode ?? this.mode, least.mode ?? this.mode)
+    const onExpiry = stricter(expiries, policy.onExpiry, least.onExpiry)
+    const trust = stricter(trusts, policy.trust, least.trust)
+    if (mode === (policy.mode ?? this.mode) && onExpiry === policy.onExpiry && trust === policy.trust) return policy
+    const made = this.#raised.get(policy) ?? new Map<string, Policy>()
+    this.#raised.set(policy, made)
+    const key = `${mode} ${onExpiry} ${trust}`
+    const raised = made.get(key) ?? { ...policy, mode, onExpiry, trust }
+    made.set(key, raised)
+    return raised
+  }
+
   #checkBackups(required: boolean): string[] {
     const single = [...this.policies()].filter((policy) => policy.pins.size < 2).map((policy) => policy.pattern)
     if (single.length === 0) return []
@@ -240,6 +271,14 @@ export class PolicySet {
       return patterns.length === 0 ? [] : [`mode is '${mode}' for ${fewOf(patterns)}: their peers are not refused when they do not match the pins`]
     })
   }
+}
+
+/** The strictest first, as in {@link modes}. */
+const expiries = ['refuse', 'report-only', 'allow'] as const
+const trusts = ['pki', 'pin-only'] as const
+
+function stricter<T>(strictestFirst: readonly T[], own: T, least: T): T {
+  return strictestFirst.indexOf(least) < strictestFirst.indexOf(own) ? least : own
 }
 
 function fewOf(patterns: readonly string[]): string {

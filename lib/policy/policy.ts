@@ -93,6 +93,7 @@ export function parsePolicy(pattern: string, given: readonly string[] | HostPoli
   return policy
 }
 
+/** The strictest first. */
 export const modes = ['enforce', 'report-only', 'off'] as const
 
 const hostOptions = ['certificates', 'publicKeys', 'authorities', 'pins', 'rejected', 'mode', 'expires', 'onExpiry', 'trust', 'includeSubDomains']

@@ -11,7 +11,7 @@ export class UpdateReport {
   readonly result: 'updated' | 'restored' | 'expired' | 'rejected' | 'unavailable'
   /** The source's name, or the store's. */
   readonly source: string
-  /** The version in force after it; `undefined` while the bootstrap pins are. */
+  /** The version in force after it; `undefined` while the bootstrap pins are. Of `expired`: the one that has. */
   readonly version: number | undefined
   readonly previousVersion: number | undefined
   /** When the set in force stops being trusted. */
@@ -37,7 +37,8 @@ export class UpdateReport {
   }
 
   toString(): string {
-    const stays = this.version === undefined ? 'the bootstrap pins stay in force' : `version ${this.version} stays in force`
+    const expired = this.expires !== undefined && this.time >= this.expires
+    const stays = this.version === undefined ? 'the bootstrap pins stay in force' : expired ? `version ${this.version}, which has expired, is still the newest` : `version ${this.version} stays in force`
     switch (this.result) {
       case 'updated':
         return `Pin set version ${this.version} of ${this.source} is in force${this.previousVersion === undefined ? '' : ` in place of ${this.previousVersion}`}${this.aborted > 0 ? `; ${this.aborted} connections were aborted` : ''}`

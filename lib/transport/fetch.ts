@@ -19,10 +19,11 @@ export interface Fetched {
   readonly text: string
 }
 
-/** One GET over a given agent: no redirects, no credentials, no cookies, and no more memory than `maxBytes`. */
+/** One GET over a given agent: no redirects, no credentials, no cookies, and no more memory than `maxBytes`. It does not keep the process alive: that is for whom waits for it. */
 export function fetchText(url: URL, { agent, signal, headers, maxBytes }: FetchOptions): Promise<Fetched> {
   return new Promise((resolve, reject) => {
     const request = https.get(url, { agent, signal, headers: { ...headers, 'accept-encoding': 'gzip' } })
+    request.once('socket', (socket) => socket.unref())
     request.once('error', reject)
     request.once('response', (response) => {
       // After the answer has begun, a break shows here only.

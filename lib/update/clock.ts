@@ -6,6 +6,8 @@ export interface UpdateClock {
   random(): number
   /** Calls back once after so many milliseconds; does not keep the process alive. Returns what cancels it. */
   after(ms: number, run: () => void): () => void
+  /** Keeps the process alive until what is returned is called: somebody waits for us. Nothing to do on a time that is not the real one. */
+  hold?(): () => void
 }
 
 export const systemClock: UpdateClock = {
@@ -16,5 +18,9 @@ export const systemClock: UpdateClock = {
     const timer = setTimeout(run, Math.min(ms, 2 ** 31 - 1))
     timer.unref()
     return () => clearTimeout(timer)
+  },
+  hold: () => {
+    const timer = setInterval(() => undefined, 2 ** 31 - 1)
+    return () => clearInterval(timer)
   }
 }

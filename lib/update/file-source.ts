@@ -4,12 +4,13 @@ import { open } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import { PolicyInvalidError } from '../errors.js'
 import { describeType } from '../pin/pin.js'
-import { watchPath } from './path-watcher.js'
+import { readPathWatchOptions, watchPath } from './path-watcher.js'
 import type { PathWatchOptions } from './path-watcher.js'
 import type { PinSetAnswer, PinSetRequest, PinSetSource } from './source.js'
 
-export function fileSource(path: string, options: PathWatchOptions = {}): PinSetSource {
+export function fileSource(path: string, given: PathWatchOptions = {}): PinSetSource {
   if (typeof path !== 'string' || path === '' || path.includes('\0')) throw new PolicyInvalidError('fileSource', `the path must be that of a file, not ${typeof path === 'string' ? JSON.stringify(path) : describeType(path)}`)
+  const options = readPathWatchOptions(given, 'fileSource')
   const full = resolve(path)
   const subscriptions = new Set<() => void>()
   return {

@@ -26,13 +26,23 @@ class FileStore implements PinSetStore {
   }
 
   async save(state: PinSetState): Promise<void> {
-    const content = Buffer.from(JSON.stringify(contentOf(state)))
-    if (content.length > maxBytes) throw new Error(`the signed set and the links to its keys take ${content.length} bytes; at most ${maxBytes} are stored`)
     await mkdir(this.#folder, { recursive: true, mode: 0o700 })
-    await again(() => this.#save(state, content))
+    try {
+      await this.#saveWhole(state)
+    } catch (error) {
+      await this.#mark(state).catch(() => undefined)
+      throw error
+    }
   }
 
-  async #save(state: PinSetState, content: Buffer): Promise<void> {
+  async #saveWhole(state: PinSetState): Promise<void> {
+    const length = [state.text ?? '', ...state.links].reduce((sum, text) => sum + text.length, 0)
+    if (length > maxLength) throw new Error(`the signed set and the links to its keys take ${length} bytes; at most ${maxLength} are stored, and of this one its version alone is`)
+    await again(() => this.#save(state))
+  }
+
+  async #save(state: PinSetState): Promise<void> {
+    const content = Buffer.from(JSON.stringify(contentOf(state)))
     const entries = await this.#list()
     const [highest] = entries
     if (highest && highest.version > state.version) return
@@ -46,38 +56,46 @@ class FileStore implements PinSetStore {
     const entries = await this.#list()
     const [highest] = entries
     if (!highest) return undefined
-    let found: { entry: Entry; state: PinSetState } | undefined
+    let found: PinSetState | undefined
     for (const entry of entries) {
       const state = entry.damaged ? undefined : await this.#read(entry)
-      if (!state) continue
-      found = { entry, state }
+      if (state?.text === undefined) continue
+      found = state
       break
     }
-    if (found?.entry.version === highest.version) return found.state
+    if (found?.version === highest.version) return found
     // Its set is lost, and an older one is not taken instead; but how the signing keys came about is still true, and that one may have changed them.
-    const { links = [], text } = found?.state ?? {}
+    const { links = [], text } = found ?? {}
     return { version: highest.version, hash: highest.hash, text: undefined, links: text === undefined ? links : [...links, text] }
   }
 
-  /** The state in a file; `undefined` when it is damaged, and then it has been set aside. */
+  /** The state in a file; `undefined` when it is damaged, and then it has been set aside, where that is possible. Its name tells the version either way. */
   async #read(entry: Entry): Promise<PinSetState | undefined> {
     const path = join(this.#folder, entry.file)
     const content = await readRegular(path)
     const state = content !== undefined && checksumOf(content) === entry.checksum ? parseContent(content) : undefined
     if (state && state.version === entry.version && state.hash === entry.hash) return state
-    await rename(path, `${path}${damagedSuffix}`).catch(ignoreMissing)
+    await rename(path, `${path}${damagedSuffix}`).catch(() => undefined)
     return undefined
   }
 
   async #write(named: Pick<Entry, 'version' | 'hash' | 'checksum'>, content: Buffer): Promise<void> {
-    // The random part keeps the temporary files of two containers apart, whose processes have the same number.
-    const entry = { ...named, file: `${named.version}.${named.hash}.${named.checksum}.${randomBytes(8).toString('hex')}.json`, damaged: false }
-    if (!entryName.test(entry.file)) throw new TypeError(`version ${String(named.version)} with the hash ${JSON.stringify(named.hash)} is no state of a pin set`)
+    const entry = { ...named, file: fileName(named), damaged: false }
     const { default: writeFileAtomic } = await import('write-file-atomic')
     await writeFileAtomic(join(this.#folder, entry.file), content, { mode: 0o600, fsync: true })
     await syncFolder(this.#folder)
     // A disk that is nearly full takes a part of a write without an error.
     if ((await this.#read(entry)) === undefined) throw new Error(`what was written to ${this.#folder} is not what is found there: is the disk full?`)
+  }
+
+  /** Leaves an empty file whose name tells the version and the hash, which must not be lost: a disk that is full has room for a name. */
+  async #mark({ version, hash }: PinSetState): Promise<void> {
+    if ((await this.#list()).some((each) => each.version >= version)) return
+    const file = fileName({ version, hash, checksum: checksumOf(Buffer.alloc(0)) })
+    const handle = await open(join(this.#folder, `${file}${damagedSuffix}`), 'wx', 0o600)
+    await handle.close()
+    await syncFolder(this.#folder)
+    await this.#prune()
   }
 
   /** Removes what is older than a newer file that is there. What fails is left for the next time. */
@@ -87,7 +105,7 @@ class FileStore implements PinSetStore {
     const versions = [...new Set(whole.map((each) => each.version))].slice(0, versionsKept)
     const oldest = versions.at(-1) ?? 0
     const twins = whole.filter((each) => whole.some((other) => other.version === each.version && other.checksum === each.checksum && other.file < each.file))
-    const damaged = entries.filter((each) => each.damaged && each.version < (versions[0] ?? 0)).slice(versionsKept)
+    const damaged = entries.filter((each) => each.damaged).slice(versionsKept)
     const stale = [...new Set([...whole.filter((each) => each.version < oldest), ...twins, ...damaged])].map((each) => each.file)
     const abandoned = await this.#abandoned()
     for (const file of [...stale, ...abandoned]) await unlink(join(this.#folder, file)).catch(() => undefined)
@@ -117,6 +135,13 @@ class FileStore implements PinSetStore {
     })
     return entries.sort((a, b) => b.version - a.version || (a.file < b.file ? -1 : 1))
   }
+}
+
+function fileName({ version, hash, checksum }: Pick<Entry, 'version' | 'hash' | 'checksum'>): string {
+  // The random part keeps the temporary files of two containers apart, whose processes have the same number.
+  const file = `${version}.${hash}.${checksum}.${randomBytes(8).toString('hex')}.json`
+  if (!entryName.test(file)) throw new TypeError(`version ${String(version)} with the hash ${JSON.stringify(hash)} is no state of a pin set`)
+  return file
 }
 
 interface Entry {
@@ -149,7 +174,10 @@ const temporaryName = /^\d{1,16}\.[\w-]{43}\.[0-9a-f]{64}\.[0-9a-f]{16}\.json\.\
 // The newest is used; from the ones before, the links to the signing keys can be had should it be damaged.
 const versionsKept = 3
 const abandonedAfterMs = 3_600_000
-const maxBytes = 16 * 1024 * 1024
+// The longest set there may be (`updates.maxBytes`), and as much again for the links to its keys.
+const maxLength = 2 * 64 * 1024 * 1024
+// As JSON in JSON: white space and quotation marks take twice as much.
+const maxBytes = 2 * maxLength + 1_000_000
 const maxTries = 20
 
 /** `undefined` when it is no regular file, or longer than any of ours. */

@@ -8,6 +8,8 @@ export class StrictJsonError extends Error {
 /** Lets other work run; called now and then while a long text is read. */
 export type Pause = () => Promise<void>
 
+export const immediate: Pause = () => new Promise((resolve) => setImmediate(resolve))
+
 /**
  * Reads JSON in which no object names a key twice and nothing is nested deeper than `maxDepth`. `JSON.parse` itself takes
  * the last of two equal keys, and other readers the first: two parties would read two documents under one signature.

@@ -5,9 +5,9 @@ import { PolicyInvalidError, UpdateRejectedError } from '../errors.js'
 import type { UpdateRejection } from '../errors.js'
 import { readInstant } from '../policy/options.js'
 import type { HostPolicy } from '../policy/policy.js'
-import { StrictJsonError, parseStrictJson } from './json.js'
+import { StrictJsonError, immediate, parseStrictJson } from './json.js'
 import type { Pause } from './json.js'
-import { readPrivateKey } from './keys.js'
+import { isBeyondThisNode, readPrivateKey, readSigningKey } from './keys.js'
 import { pinSetSchema } from './schema.js'
 import { SignatureError, readUnverified, signPayload, verifySignatures } from './signatures.js'
 import type { Signature } from './signatures.js'
@@ -57,6 +57,10 @@ export interface PinSet {
   readonly trust: SigningTrust
   /** The set names or revokes signing keys that were not, or were, trusted before it. */
   readonly changesTrust: boolean
+  /** Thumbprints of the trusted keys that have signed it, of the keys that it names, and of those that it revokes. */
+  readonly signers: readonly string[]
+  readonly namedKeys: readonly string[]
+  readonly revokedKeys: readonly string[]
 }
 
 /** What a set is verified against. */
@@ -67,6 +71,8 @@ export interface Expectations {
   readonly now: number
   /** The highest version seen so far, and the hash of its payload. */
   readonly kept?: { readonly version: number; readonly hash: string } | undefined
+  /** The version in force, for error texts. Default: the highest seen; `undefined` while the bootstrap pins are. */
+  readonly inForce?: number | undefined
   /** Longest text, in bytes. Default 1 MiB. */
   readonly maxBytes?: number | undefined
   /** Lets other work run while a long set is read. Default: `setImmediate`. */
@@ -87,7 +93,7 @@ export const clockSkewMs = 5 * 60_000
  * @throws {UpdateRejectedError} `ERR_PIN_UPDATE_REJECTED`, with the reason and the version that is kept
  */
 export async function verifyManifest(text: string, expected: Expectations): Promise<PinSet> {
-  return rejecting(expected.kept?.version, () => verify(text, expected))
+  return rejecting('inForce' in expected ? expected.inForce : expected.kept?.version, () => verify(text, expected))
 }
 
 /**
@@ -95,8 +101,11 @@ export async function verifyManifest(text: string, expected: Expectations): Prom
  * @throws {UpdateRejectedError}
  */
 export async function verifyStoredManifest(text: string, expected: Omit<Expectations, 'now' | 'kept'>): Promise<PinSet> {
-  return verifyManifest(text, { ...expected, now: Number.NaN })
+  return verifyManifest(text, { ...expected, now: whenItWasCurrent })
 }
+
+/** As `now`: every set was in its time once. */
+export const whenItWasCurrent = Number.NaN
 
 export async function signManifest(payload: PinSetPayload, privateKeys: readonly KeyObject[]): Promise<string> {
   if (privateKeys.length === 0) throw new PolicyInvalidError('keys', 'there is no key to sign with')
@@ -153,7 +162,7 @@ async function verify(text: string, expected: Expectations): Promise<PinSet> {
   const { trust, audience, now, kept, maxBytes = defaultMaxBytes, pause = immediate } = expected
   if (typeof text !== 'string') throw new Rejection('malformed', 'it is not a text')
   if (text.length > maxBytes || Buffer.byteLength(text) > maxBytes) throw new Rejection('too-large', `it is larger than ${maxBytes} bytes`)
-  const bytes = await verifySignatures(text, trust, pause)
+  const { bytes, signers } = await verifySignatures(text, trust, pause)
   const hash = createHash('sha256').update(bytes).digest('base64url')
   await pause()
   const payload = await readPayload(bytes, pause)
@@ -179,7 +188,10 @@ async function verify(text: string, expected: Expectations): Promise<PinSet> {
     hash,
     text,
     trust: next,
-    changesTrust: next !== trust
+    changesTrust: next !== trust,
+    signers,
+    namedKeys: (payload.keys ?? []).filter((key) => !isBeyondThisNode(key)).map((key) => readSigningKey(key, 'keys').id),
+    revokedKeys: payload.revoked?.keys ?? []
   }
 }
 
@@ -265,8 +277,4 @@ function describe(validate: ValidateFunction, value: unknown): string | undefine
   const [error] = validate.errors ?? []
   const extra = (error?.params as { additionalProperty?: unknown } | undefined)?.additionalProperty
   return `it is not of the schema: ${error?.instancePath || 'the whole'} ${error?.message ?? 'is wrong'}${typeof extra === 'string' ? ` (${JSON.stringify(extra.slice(0, 60))})` : ''}`
-}
-
-function immediate(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve))
 }

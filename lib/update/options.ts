@@ -68,10 +68,16 @@ export interface UpdateSettings extends Required<Omit<UpdateOptions, 'trustedKey
 export function readUpdateOptions(given: UpdateOptions): UpdateSettings {
   const options = readOptions(given, optionNames, 'updates')
   if (!hasMethods(options.source, ['fetch'])) throw new PolicyInvalidError('updates.source', `must be a source of pin sets, not ${describeType(options.source)}; right would be httpsSource(url), fileSource(path) or an object with fetch()`)
+  const { source } = options
+  demandName(source.name, 'updates.source.name')
+  if (source.url !== undefined && Object.prototype.toString.call(source.url) !== '[object URL]') throw new PolicyInvalidError('updates.source.url', `must be a URL object, not ${describeType(source.url)}; right would be new URL("https://pins.example.com/pins.jws")`)
+  readFunction(source.subscribe, 'updates.source.subscribe')
+  readFunction(source.close, 'updates.source.close')
   if (options.store !== undefined && !hasMethods(options.store, ['load', 'save'])) throw new PolicyInvalidError('updates.store', `must be a store, not ${describeType(options.store)}; right would be fileStore(folder) or memoryStore()`)
+  if (options.store !== undefined) demandName(options.store.name, 'updates.store.name')
   if (typeof options.audience !== 'string' || options.audience === '') throw new PolicyInvalidError('updates.audience', 'must be the name that the sets for this program bear; there is no default, since a set for another program must not be taken for it')
   return {
-    source: options.source,
+    source,
     store: options.store ?? memoryStore(),
     trust: SigningTrust.of(options.trustedKeys, options.threshold),
     audience: options.audience,
@@ -88,6 +94,11 @@ export function readUpdateOptions(given: UpdateOptions): UpdateSettings {
 }
 
 const optionNames = ['source', 'trustedKeys', 'threshold', 'audience', 'store', 'updatePolicy', 'firstRefresh', 'firstRefreshTimeoutMs', 'fetchTimeoutMs', 'onExpiredSet', 'staleRetryMs', 'onRevoked', 'maxBytes', 'onUpdate']
+
+/** Reports and `status()` say it. */
+function demandName(name: unknown, option: string): void {
+  if (typeof name !== 'string' || name === '') throw new PolicyInvalidError(option, `must be a text that says what it is, without a secret, not ${name === '' ? 'an empty one' : describeType(name)}`)
+}
 
 function hasMethods(value: unknown, names: readonly string[]): boolean {
   return typeof value === 'object' && value !== null && names.every((name) => typeof (value as Record<string, unknown>)[name] === 'function')

@@ -2,6 +2,9 @@ import { watch } from 'node:fs'
 import type { BigIntStats, FSWatcher } from 'node:fs'
 import { lstat, readlink, stat } from 'node:fs/promises'
 import { join, parse, resolve, sep } from 'node:path'
+import { PolicyInvalidError } from '../errors.js'
+import { describeType } from '../pin/pin.js'
+import { readOptions } from '../policy/options.js'
 
 /** How a {@link watchPath} looks. */
 export interface PathWatchOptions {
@@ -11,6 +14,16 @@ export interface PathWatchOptions {
   readonly searchMs?: number
   /** Called once a burst of events has been quiet for so long, in ms; at the latest after ten times that. Default 50. */
   readonly quietMs?: number
+}
+
+/** @throws {PolicyInvalidError | TypeError} naming the option */
+export function readPathWatchOptions(given: PathWatchOptions, where: string): PathWatchOptions {
+  const options = readOptions(given, ['pollMs', 'searchMs', 'quietMs'], where)
+  for (const [name, value] of Object.entries(options) as Array<[string, unknown]>) {
+    // Node takes a delay that is none, or longer, for 1 ms.
+    if (value !== undefined && !(typeof value === 'number' && value >= 1 && value < 2 ** 31)) throw new PolicyInvalidError(`${where}.${name}`, `must be milliseconds from 1 to ${2 ** 31 - 1}, not ${typeof value === 'number' ? value : describeType(value)}`)
+  }
+  return options
 }
 
 /**

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { PolicyInvalidError } from '../errors.js'
 import { describeType } from '../pin/pin.js'
+import { readOptions } from '../policy/options.js'
 import type { PinSetAnswer, PinSetRequest, PinSetSource } from './source.js'
 
 /** What {@link redisSource} needs of a client of the package `redis` (node-redis 4 to 6). */
@@ -13,6 +14,8 @@ export interface RedisClient {
   /** Ends the connection at once; `disconnect` before node-redis 5. */
   destroy?(): void
   disconnect?(): unknown
+  /** The connection does not keep the process alive. */
+  unref?(): void
   on(event: string, listener: (...args: unknown[]) => void): unknown
 }
 
@@ -25,7 +28,7 @@ export interface RedisSourceOptions {
 export function redisSource(client: RedisClient, key: string, options: RedisSourceOptions = {}): PinSetSource {
   if (typeof client?.duplicate !== 'function' || typeof client.getRange !== 'function') throw new PolicyInvalidError('redisSource', `the client must be made by createClient() of the package "redis", and is ${describeType(client)}`)
   if (typeof key !== 'string' || key === '') throw new PolicyInvalidError('redisSource', `the key must be a string, not ${key === '' ? 'empty' : describeType(key)}`)
-  const { channel = key } = options
+  const { channel = key } = readOptions(options, ['channel'], 'redisSource')
   if (typeof channel !== 'string' || channel === '') throw new PolicyInvalidError('redisSource', `options.channel must be a string, not ${channel === '' ? 'empty' : describeType(channel)}`)
   const listeners = new Set<Listener>()
   return {
@@ -49,7 +52,7 @@ export function redisSource(client: RedisClient, key: string, options: RedisSour
 /** A connection for this one look: nothing waits in the queue of a client that cannot connect, and nothing is left behind. */
 async function fetchKey(client: RedisClient, key: string, { etag, maxBytes, signal }: PinSetRequest): Promise<PinSetAnswer> {
   signal.throwIfAborted()
-  const reader = client.duplicate()
+  const reader = duplicate(client)
   try {
     const text = await new Promise<unknown>((resolve, reject) => {
       // The first error is final here: trying again is the business of who asks, with its back-off.
@@ -91,7 +94,7 @@ class Listener {
   }
 
   #open(): void {
-    const connection = (this.#connection = this.#client.duplicate())
+    const connection = (this.#connection = duplicate(this.#client))
     // The client connects again by itself and repeats its subscriptions, unless its reconnectStrategy has given up.
     connection.on('error', () => {
       if (!connection.isOpen) this.#openLater(connection)
@@ -116,6 +119,13 @@ class Listener {
     const waitMs = Math.random() * Math.min(30_000, 500 * 2 ** this.#failures++)
     this.#timer = setTimeout(() => this.#open(), waitMs).unref()
   }
+}
+
+/** A connection of its own, for which the process does not stay alive: that is for whom waits for it. */
+function duplicate(client: RedisClient): RedisClient {
+  const own = client.duplicate()
+  own.unref?.()
+  return own
 }
 
 /** Whatever state it is in. */

@@ -14,9 +14,11 @@ export function spread(ms: number, random: number, other: number): number {
 /**
  * Exponential back-off with full jitter: anything up to a sixteenth of the usual interval after the first failure, an eighth
  * after the second, … up to the interval itself; a second is the least of these.
+ *
+ * @param halfFirstMs half of the first wait, at most
  */
-export function backOff(failures: number, ms: number, random: number): number {
-  return random * Math.min(ms, Math.max(1_000, ms / 32) * 2 ** Math.min(failures, 30))
+export function backOff(failures: number, ms: number, random: number, halfFirstMs = Math.max(1_000, ms / 32)): number {
+  return random * Math.min(ms, halfFirstMs * 2 ** Math.min(failures, 30))
 }
 
 /**

@@ -17,12 +17,12 @@ export class SignatureError extends Error {
 export const pinSetType = 'pin-set+jws'
 
 /**
- * The payload of a JWS (RFC 7515: compact, flattened or general JSON), once enough trusted keys have signed it.
+ * The payload of a JWS (RFC 7515: compact, flattened or general JSON), once enough trusted keys have signed it, and the thumbprints of these.
  * Signatures of keys that are not known are passed over: they are there for other clients. A wrong one of a known key is not.
  *
  * @throws {SignatureError}
  */
-export async function verifySignatures(text: string, trust: SigningTrust, pause: Pause): Promise<Buffer> {
+export async function verifySignatures(text: string, trust: SigningTrust, pause: Pause): Promise<{ readonly bytes: Buffer; readonly signers: readonly string[] }> {
   const { payload, signatures } = await readJws(text, pause)
   const bytes = decode(payload, 'payload')
   const signers = new Set<string>()
@@ -42,7 +42,7 @@ export async function verifySignatures(text: string, trust: SigningTrust, pause:
   }
   if (signers.size === 0) throw new SignatureError('unknown-key', `it is signed by ${strangers.slice(0, 3).join(', ')}, and trusted are ${[...trust.keys.keys()].slice(0, 5).join(', ')}`)
   if (signers.size < trust.threshold) throw new SignatureError('threshold', `${signers.size} of ${trust.threshold} trusted signatures are there`)
-  return bytes
+  return { bytes, signers: [...signers] }
 }
 
 /**

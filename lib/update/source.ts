@@ -1,4 +1,5 @@
 import type { Agent } from 'node:https'
+import type { ProxyOptions } from '../transport/proxy-connector.js'
 import type { TlsOptions } from '../transport/tls-options.js'
 
 /**
@@ -17,6 +18,8 @@ export interface PinSetSource {
   readonly url?: URL
   /** TLS options for the connection to {@link url}. Default: those of the instance, without its client certificate and `servername`. */
   readonly tls?: TlsOptions
+  /** The proxy that `agent` takes, as in the options of the instance. Default: none. */
+  readonly proxy?: ProxyOptions['proxy']
   /**
    * The signed set, or that it has not changed. Called by one instance at a time, never twice at once; a rejection means
    * that the source cannot be reached, and is tried again later. A whole number in its error's `retryAfterMs` is the

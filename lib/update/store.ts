@@ -9,7 +9,8 @@ export interface PinSetStore {
   readonly name: string
   /**
    * `undefined` when nothing was ever saved. Where a set was saved but is damaged, its version and hash all the same (with
-   * `text` undefined), and where even these are lost, a rejection: never `undefined`.
+   * `text` undefined), and where even these are lost, a rejection: never `undefined`. Until it has been loaded once no set is
+   * accepted, since an older one would not be noticed; it is tried again whenever the source would be asked.
    */
   load(): Promise<PinSetState | undefined>
   /**
@@ -27,9 +28,9 @@ export interface PinSetState {
   readonly version: number
   /** SHA-256 of that version's payload, base64url: the same version with other content is refused. */
   readonly hash: string
-  /** The signed set itself, as it was fetched; `undefined` when it is damaged. */
+  /** The signed set itself, as it was fetched; `undefined` when it is damaged, or could not be stored whole. */
   readonly text: string | undefined
-  /** Earlier signed sets that changed the signing keys, oldest first: they lead from the keys in the code to today's. */
+  /** Earlier signed sets that changed the signing keys, oldest first, those that it takes: they lead from the keys in the code to today's. At most 256, and 64 MiB. */
   readonly links: readonly string[]
 }
 

@@ -14,7 +14,7 @@ import type { PinSetStore } from './store.js'
  * its folder may be missing for a while; until they are back the set in force stays.
  *
  * @param options how the file is watched; made for file systems that send no events
- * @throws {PolicyInvalidError} when `path` is no path
+ * @throws {PolicyInvalidError | TypeError} when `path` is no path, or an option cannot be used
  */
 export function fileSource(path: string, options?: PathWatchOptions): PinSetSource {
   return loadUpdates().fileSource(path, options)
@@ -23,9 +23,10 @@ export function fileSource(path: string, options?: PathWatchOptions): PinSetSour
 /**
  * A signed set at an `https:` address: any static host or CDN will do. It is fetched with GET over a connection of its own,
  * pinned by the bootstrap pins (and, where these are outdated, by the set in force), compressed where the server does so,
- * and only if its `ETag` has changed. `Retry-After` of a 429 or 503 is kept to. Redirects are not followed, and no proxy is used.
+ * and only if its `ETag` has changed. `Retry-After` of a 429 or 503 is kept to. Redirects are not followed, and a proxy is used only where the
+ * options name one.
  *
- * @throws {PolicyInvalidError} when it is no `https:` URL
+ * @throws {PolicyInvalidError | TypeError} when it is no `https:` URL, or an option cannot be used
  */
 export function httpsSource(address: string | URL, options?: HttpsSourceOptions): PinSetSource {
   return loadUpdates().httpsSource(address, options)
@@ -40,7 +41,7 @@ export function httpsSource(address: string | URL, options?: HttpsSourceOptions)
  * stay its own. A lost connection is made again, and then the key is looked at, since a message may have been missed.
  *
  * @param client made by `createClient()` of the package `redis`, version 4 or later
- * @throws {PolicyInvalidError} for anything else
+ * @throws {PolicyInvalidError | TypeError} for anything else, and when an option cannot be used
  */
 export function redisSource(client: RedisClient, key: string, options?: RedisSourceOptions): PinSetSource {
   return loadUpdates().redisSource(client, key, options)
@@ -52,7 +53,8 @@ export function redisSource(client: RedisClient, key: string, options?: RedisSou
  * Every save is a new file (mode 0600) that is complete, flushed and only then given its name, which carries the version
  * and the hash. Nothing is ever overwritten, and a file is removed only when one of a higher version is there: so no order
  * of writes, kills and readers lowers the highest version, and no lock is needed. A file whose content does not fit its name
- * is renamed to `….damaged` and its content never used; its version still counts.
+ * is renamed to `….damaged` (where that is possible) and its content never used; its version still counts. Of a set that cannot be stored whole,
+ * on a full disk say, an empty file of that name tells the version, and the failure is reported.
  *
  * What it does not do: withstand somebody who may write to the folder, and so remove it whole. Give every instance that
  * follows another signed set a folder of its own; processes that follow the same one may share it, on a local file system.

@@ -31,14 +31,19 @@ export class SigningTrust {
   /**
    * What is trusted once a set has been accepted; this very object when the set changes nothing.
    *
-   * @throws {PolicyInvalidError} when a key cannot be used, or too few are left
+   * @throws {PolicyInvalidError} when a key cannot be used, too few are left, or there are too many to remember
    */
   after(named: readonly JsonWebKey[], revoked: readonly string[]): SigningTrust {
     const added = named.filter((jwk) => !isBeyondThisNode(jwk)).map((jwk, index) => readSigningKey(jwk, `keys[${index}]`))
     const gone = new Set([...this.revoked, ...revoked])
     const keys = new Map([...this.keys, ...added.map((key) => [key.id, key] as const)].filter(([id]) => !gone.has(id)))
     if (keys.size < this.threshold) throw new PolicyInvalidError('revoked.keys', `would leave ${keys.size} of the ${this.threshold} signing keys that are needed, and no set could be accepted any more`)
+    if (keys.size > Math.max(maxKeys, this.keys.size)) throw new PolicyInvalidError('keys', `would make ${keys.size} signing keys; at most ${maxKeys} are trusted at once: those that are retired are to be revoked`)
+    if (gone.size > maxRevoked) throw new PolicyInvalidError('revoked.keys', `would make ${gone.size} revoked signing keys; at most ${maxRevoked} are remembered`)
     const same = gone.size === this.revoked.size && keys.size === this.keys.size && [...keys.keys()].every((id) => this.keys.has(id))
     return same ? this : new SigningTrust(keys, gone, this.threshold)
   }
 }
+
+const maxKeys = 64
+const maxRevoked = 10_000

@@ -1,8 +1,12 @@
+import { types } from 'node:util'
 import { isPinningError } from '../errors.js'
 import type { PinningError } from '../errors.js'
+import { describeError } from '../pin/pin.js'
 import { UpdateReport } from '../report/update-report.js'
 import type { UpdateClock } from './clock.js'
-import { defaultRefreshMs, verifyManifest } from './manifest.js'
+import { areTooMany, keepLinks, linkOf } from './links.js'
+import type { Link } from './links.js'
+import { defaultRefreshMs, verifyManifest, whenItWasCurrent } from './manifest.js'
 import type { PinSet } from './manifest.js'
 import type { UpdateSettings } from './options.js'
 import { backOff, jitter, spread, withinLifetime } from './schedule.js'
@@ -43,6 +47,9 @@ export interface UpdateStatus {
   /** When the source is asked next. */
   readonly nextRefresh?: string
   readonly refreshing: boolean
+  /** Looks that have failed since the last good one. */
+  readonly failures: number
+  /** Since the last good look. */
   readonly lastError?: { readonly time: string; readonly code?: string; readonly message: string }
   /** Thumbprints of the signing keys that are trusted now. */
   readonly trustedKeys: readonly string[]
@@ -66,11 +73,16 @@ export class Updater {
   #state: UpdateStatus['state'] = 'bootstrap'
   /** The highest version seen by this program or by others on its store. */
   #highest: { version: number; hash: string } | undefined
-  #links: readonly string[] = []
+  #links: readonly Link[] = []
+  /** What the store holds is known. */
+  #recalled = false
+  #restored: Promise<void> = Promise.resolve()
   #etag: string | undefined
   #expiresAt = Infinity
 
   #first: Promise<void> | undefined
+  /** Somebody waits for it. */
+  #firstHeld = false
   #refreshing: Promise<void> | undefined
   /** What refused connections wait for. */
   #retry: Promise<void> | undefined
@@ -80,7 +92,7 @@ export class Updater {
   #asked = -Infinity
   #notBefore = -Infinity
   #lastChecked: number | undefined
-  #lastError: { time: number; error: Error & { code?: string } } | undefined
+  #lastError: { time: number; code: string | undefined; message: string } | undefined
   #nextRefresh: number | undefined
   #cancelRefresh: () => void = nothing
   #cancelExpiry: () => void = nothing
@@ -102,16 +114,19 @@ export class Updater {
   /** Loads the stored set, asks the source when it is time, and goes on until it is closed. */
   start(): void {
     const { updatePolicy, firstRefreshTimeoutMs } = this.#settings
-    const restored = this.#restore()
-    const ready = updatePolicy === 'background' ? restored : restored.then(() => this.#refreshing)
-    this.#first = this.#within(firstRefreshTimeoutMs, ready).then(
-      () => (this.#first = undefined),
-      () => (this.#first = undefined)
-    )
+    this.#restored = this.#restore()
+    const ready = updatePolicy === 'background' ? this.#restored : this.#restored.then(() => this.#refreshing)
+    this.#first = this.#within(firstRefreshTimeoutMs, ready)
+      .catch(nothing)
+      .finally(() => (this.#first = undefined))
   }
 
   /** While it is not known yet which pins count: ends when it is, at the latest after `firstRefreshTimeoutMs`. Never rejects. */
   first(): Promise<void> | undefined {
+    if (this.#first && !this.#firstHeld) {
+      this.#firstHeld = true
+      void this.#held(this.#first)
+    }
     return this.#first
   }
 
@@ -119,8 +134,9 @@ export class Updater {
   get mayRetry(): boolean {
     const { staleRetryMs } = this.#settings
     if (this.#closed.signal.aborted || staleRetryMs === Infinity) return false
-    const now = this.#clock.now()
-    return this.#refreshing !== undefined || (now - this.#asked >= staleRetryMs && now >= this.#notBefore)
+    const ageMs = this.#clock.now() - this.#asked
+    // Below zero when the clock has been set back since.
+    return this.#refreshing !== undefined || ((ageMs >= staleRetryMs || ageMs < 0) && this.#heldOff === 0)
   }
 
   /**
@@ -129,22 +145,27 @@ export class Updater {
    */
   beforeRefusal(): Promise<void> | undefined {
     if (!this.mayRetry) return undefined
-    return (this.#retry ??= this.#within(this.#settings.fetchTimeoutMs, this.refresh(), false)
+    return (this.#retry ??= this.#held(this.#within(this.#settings.fetchTimeoutMs, this.#ask(false), false))
       .catch(nothing)
       .finally(() => (this.#retry = undefined)))
   }
 
   /** Asks the source now, or waits for the answer if it is being asked. Never rejects: what went wrong is told and shown in the status. */
   refresh(): Promise<void> {
-    if (this.#closed.signal.aborted) return Promise.resolve()
-    return this.#ask(false)
+    return this.#held(this.look())
+  }
+
+  /** {@link refresh} for whom nobody waits: the process may end meanwhile. */
+  look(): Promise<void> {
+    return this.#closed.signal.aborted ? Promise.resolve() : this.#ask(false)
   }
 
   /** @param regular at a moment of this client's own, not at one that others share: a start, an outage's end, news, a refusal */
   #ask(regular: boolean): Promise<void> {
-    return (this.#refreshing ??= this.#refresh().finally(() => {
+    // What is stored comes first: an older set must not come after a newer one.
+    return (this.#refreshing ??= this.#restored.then(() => this.#refresh()).finally(() => {
       this.#refreshing = undefined
-      if (this.#again) this.#schedule(settleMs, false)
+      if (this.#again) this.#schedule(this.#newsDelay(), false)
       else this.#schedule(this.#delay(regular), this.#failures === 0)
       this.#again = false
     }))
@@ -156,8 +177,17 @@ export class Updater {
     this.#expiresAt = Infinity
     this.#cancelExpiry()
     this.#state = 'expired'
+    // Should the clock be wrong, the source has nothing newer, and must say the same again once the clock is right. It is asked when it would
+    // be anyhow, or for the first connection that is refused: this is the same moment for a whole fleet.
+    this.#etag = undefined
     this.#target.expire(this.#set)
-    this.#tell('expired', this.#settings.source.name, this.#set.version)
+    this.#tell('expired', this.#settings.source.name, this.#set.version, this.#set.version)
+  }
+
+  /** The version whose pins count; `undefined` while the bootstrap pins do. */
+  get inForce(): number | undefined {
+    const bootstrap = this.#state === 'bootstrap' || (this.#state === 'expired' && this.#settings.onExpiredSet === 'bootstrap')
+    return bootstrap ? undefined : this.#set?.version
   }
 
   status(): UpdateStatus {
@@ -173,7 +203,8 @@ export class Updater {
       ...(this.#lastChecked !== undefined && { lastChecked: iso(this.#lastChecked) }),
       ...(this.#nextRefresh !== undefined && { nextRefresh: iso(this.#nextRefresh) }),
       refreshing: this.#refreshing !== undefined,
-      ...(failed && { lastError: { time: iso(failed.time), ...(failed.error.code !== undefined && { code: failed.error.code }), message: failed.error.message } }),
+      failures: this.#failures,
+      ...(failed && { lastError: { time: iso(failed.time), ...(failed.code !== undefined && { code: failed.code }), message: failed.message } }),
       trustedKeys: [...this.#trust.keys.keys()],
       threshold: this.#trust.threshold
     }
@@ -191,90 +222,143 @@ export class Updater {
     this.#nextRefresh = undefined
     const { source, store, fetchTimeoutMs } = this.#settings
     const closing = [source, store].map(async (each) => each.close?.())
-    await this.#within(fetchTimeoutMs, Promise.allSettled([...closing, this.#refreshing]), false).catch(nothing)
+    await this.#held(this.#within(fetchTimeoutMs, Promise.allSettled([...closing, this.#refreshing]), false).catch(nothing))
   }
 
   /** Then the source is asked: at once where there is no good set or the source says itself when there is a new one, else at a moment of its own in the next interval. */
   async #restore(): Promise<void> {
-    const { source, store, fetchTimeoutMs, updatePolicy, firstRefresh } = this.#settings
+    const { source, updatePolicy, firstRefresh } = this.#settings
+    await this.#recall()
+    if (this.#closed.signal.aborted) return
+    this.#subscribe()
+    if (!this.#recalled) {
+      this.#failures++
+      this.#schedule(this.#delay(false), false)
+      return
+    }
+    const patient = this.#state === 'current' || (this.#highest === undefined && firstRefresh === 'spread')
+    const soon = updatePolicy === 'before-first-request' || !patient || source.subscribe !== undefined
+    if (soon) void this.look()
+    else this.#schedule(this.#spread(), true)
+  }
+
+  /** Until this has been done once, no set is taken: what the store knows is the protection against older ones. */
+  async #recall(): Promise<void> {
+    const { store } = this.#settings
     try {
-      const state = await this.#within(fetchTimeoutMs, store.load())
+      const state = await this.#load()
+      this.#recalled = true
       if (state !== undefined) await this.#resume(state)
     } catch (error) {
       this.#fail(isRejection(error) ? 'rejected' : 'unavailable', store.name, asError(error))
     }
-    if (this.#closed.signal.aborted) return
-    this.#subscribe()
-    const patient = this.#state === 'current' || (this.#highest === undefined && firstRefresh === 'spread')
-    const soon = updatePolicy === 'before-first-request' || !patient || source.subscribe !== undefined
-    if (soon) void this.refresh()
-    else this.#schedule(this.#spread(), true)
+  }
+
+  async #load(): Promise<PinSetState | undefined> {
+    const { store, fetchTimeoutMs } = this.#settings
+    const state = await this.#within(fetchTimeoutMs, store.load())
+    if (state === undefined || (Number.isSafeInteger(state?.version) && typeof state.hash === 'string' && Array.isArray(state.links))) return state
+    throw new TypeError('what was loaded is no state of a pin set')
   }
 
   /** Nothing in the store is believed: the chain of sets is verified from the keys in the code on. */
   async #resume(state: PinSetState): Promise<void> {
     const { audience, maxBytes } = this.#settings
-    this.#highest = { version: state.version, hash: state.hash }
+    this.#sawVersion(state)
     // As at the time they were current: a set of former days has expired by now.
+    const expected = { audience, maxBytes, now: whenItWasCurrent, inForce: this.inForce }
     let trust = this.#trust
-    for (const link of state.links) ({ trust } = await this.#verify(link, { trust, audience, maxBytes, now: Number.NaN }))
+    const links: Link[] = []
+    for (const text of state.links) {
+      try {
+        const set = await this.#verify(text, { ...expected, trust })
+        trust = set.trust
+        links.push(linkOf(set))
+      } catch (error) {
+        if (!isRejection(error)) throw error
+        // A link from keys that this release does not have any more, to keys that it may have itself.
+        links.push({ text, signers: [], named: [], revoked: [] })
+      }
+    }
     if (state.text === undefined) {
       // How the signing keys came about is true all the same.
       this.#trust = trust
-      this.#links = state.links
-      throw new Error(`the stored set is damaged; no version below ${state.version} is accepted`)
+      this.#links = links
+      throw new Error(`the stored set is damaged, or could not be stored whole; no version below ${state.version} is accepted`)
     }
-    const set = await this.#verify(state.text, { trust, audience, maxBytes, now: Number.NaN })
+    const set = await this.#verify(state.text, { ...expected, trust })
     if (set.version < state.version || (set.version === state.version && set.hash !== state.hash)) throw new Error(`the stored set is not version ${state.version}, which has been seen`)
     const commit = await this.#target.prepare(set)
-    if (this.#closed.signal.aborted) return
-    this.#links = state.links
+    if (this.#closed.signal.aborted || (this.#set !== undefined && this.#set.version >= set.version)) return
+    this.#links = links
     this.#adopt(set, commit, 'restored', this.#settings.store.name)
     this.checkExpiry()
   }
 
   async #refresh(): Promise<void> {
-    const { source, fetchTimeoutMs, maxBytes } = this.#settings
+    const { source, store, fetchTimeoutMs, maxBytes } = this.#settings
+    if (this.#closed.signal.aborted) return
     this.#cancelRefresh()
     this.#nextRefresh = undefined
     this.#asked = this.#clock.now()
+    if (!this.#recalled) await this.#recall()
+    if (!this.#recalled) {
+      this.#failures++
+      return
+    }
     const asking = (this.#asking = new AbortController())
     try {
       const { text, etag } = await this.#within(fetchTimeoutMs, this.#target.fetch({ signal: asking.signal, etag: this.#etag, maxBytes }))
-      if (text !== undefined) await this.#accept(text)
-      this.#etag = etag
+      const unsaved = text === undefined ? undefined : await this.#accept(text)
+      this.#etag = this.#state === 'expired' ? undefined : etag
       this.#lastChecked = this.#clock.now()
       this.#failures = 0
       this.#notBefore = -Infinity
+      this.#lastError = undefined
+      // In force all the same: newer pins are worth more than the memory of them.
+      if (unsaved) this.#fail('unavailable', store.name, unsaved)
     } catch (error) {
       asking.abort(error)
       if (this.#closed.signal.aborted) return
       this.#failures++
       const { retryAfterMs } = asError(error) as { retryAfterMs?: unknown }
-      if (typeof retryAfterMs === 'number' && retryAfterMs >= 0) this.#notBefore = this.#clock.now() + Math.min(retryAfterMs, 86_400_000)
+      if (typeof retryAfterMs === 'number' && retryAfterMs >= 0) this.#notBefore = this.#clock.now() + Math.min(retryAfterMs, longestHoldOffMs)
       this.#fail(isRejection(error) ? 'rejected' : 'unavailable', source.name, asError(error))
     }
   }
 
-  /** Verifies a set, stores it, and puts it in force; in this order, so that what was in force once is never below what is stored. */
-  async #accept(text: string): Promise<void> {
-    const { source, store, audience, maxBytes, fetchTimeoutMs } = this.#settings
-    const stored = await this.#within(fetchTimeoutMs, store.load()).catch(nothing)
-    if (stored !== undefined && stored.version > (this.#highest?.version ?? 0)) this.#highest = { version: stored.version, hash: stored.hash }
-    const set = await this.#verify(text, { trust: this.#trust, audience, now: this.#clock.now(), kept: this.#highest, maxBytes })
-    if (set.hash === this.#set?.hash && this.#state === 'current') return
+  /**
+   * Verifies a set, stores it, and puts it in force; in this order, so that what was in force once is never below what is stored.
+   * @returns why it could not be stored
+   */
+  async #accept(text: string): Promise<Error | undefined> {
+    const { source, store, trust, audience, maxBytes, fetchTimeoutMs } = this.#settings
+    const stored = await this.#load().catch(nothing)
+    if (stored !== undefined) this.#sawVersion(stored)
+    // The very text has been verified, and may have revoked the key that it is signed with.
+    const known = text === this.#set?.text ? this.#set : undefined
+    if (known && this.#state === 'current') return undefined
+    const again = known && known.version === this.#highest?.version && this.#clock.now() < known.expires.getTime()
+    const set = again ? known : await this.#verify(text, { trust: this.#trust, audience, now: this.#clock.now(), kept: this.#highest, maxBytes, inForce: this.inForce })
+    if (set.hash === this.#set?.hash && this.#state === 'current') return undefined
     const commit = await this.#target.prepare(set)
-    const links = this.#set?.changesTrust ? [...this.#links, this.#set.text] : this.#links
-    const unsaved = await this.#within(fetchTimeoutMs, store.save({ version: set.version, hash: set.hash, text, links })).then(nothing, asError)
+    const followed = this.#set?.changesTrust && set.hash !== this.#set.hash ? [...this.#links, linkOf(this.#set)] : this.#links
+    const kept = keepLinks(trust, followed, linkOf(set))
+    const tooMany = areTooMany(kept)
+    const links = tooMany ? [] : kept
+    const unsaved = await this.#within(fetchTimeoutMs, store.save({ version: set.version, hash: set.hash, text, links: links.map((link) => link.text) })).then(nothing, asError)
     if (this.#closed.signal.aborted) throw new Error('closed')
     this.#links = links
     this.#adopt(set, commit, 'updated', source.name)
-    // In force all the same: newer pins are worth more than the memory of them.
-    if (unsaved) this.#fail('unavailable', store.name, unsaved)
+    return unsaved ?? (tooMany ? new Error('the sets that have changed the signing keys are too many to be stored: after a restart only the keys in the code are trusted; right would be a release with the keys of today') : undefined)
+  }
+
+  #sawVersion({ version, hash }: PinSetState): void {
+    if (this.#highest === undefined || version > this.#highest.version) this.#highest = { version, hash }
   }
 
   #adopt(set: PinSet, commit: () => number, result: 'updated' | 'restored', from: string): void {
-    const previous = this.#state === 'bootstrap' ? undefined : this.#set?.version
+    const previous = this.inForce
     const aborted = commit()
     this.#set = set
     this.#state = 'current'
@@ -282,8 +366,7 @@ export class Updater {
     this.#highest = { version: set.version, hash: set.hash }
     this.#expiresAt = set.expires.getTime()
     this.#watchExpiry()
-    if (result === 'updated') this.#lastError = undefined
-    this.#tell(result, from, previous, undefined, aborted)
+    this.#tell(result, from, set.version, previous, undefined, aborted)
   }
 
   #watchExpiry(): void {
@@ -300,7 +383,7 @@ export class Updater {
     const changed = (): void => {
       this.#etag = undefined
       if (this.#refreshing) this.#again = true
-      else this.#schedule(Math.max(settleMs, this.#notBefore - this.#clock.now()), false)
+      else this.#hasten(Math.max(settleMs, this.#heldOff))
     }
     try {
       this.#unsubscribe = source.subscribe(changed)
@@ -314,8 +397,18 @@ export class Updater {
       const lifeMs = this.#set ? this.#set.expires.getTime() - this.#set.issued.getTime() : Infinity
       return withinLifetime(regular ? jitter(this.#refreshMs(), this.#clock.random()) : this.#spread(), this.#expiresAt - this.#clock.now(), lifeMs)
     }
-    const asked = Math.max(0, this.#notBefore - this.#clock.now())
-    return asked + backOff(this.#failures, this.#refreshMs(), this.#clock.random())
+    return this.#heldOff + backOff(this.#failures, this.#refreshMs(), this.#clock.random())
+  }
+
+  /** Of a source that has changed while it was asked: soon, but where it has failed, later each time. */
+  #newsDelay(): number {
+    const patience = this.#failures === 0 ? 0 : backOff(this.#failures, this.#refreshMs(), this.#clock.random(), 1_000)
+    return Math.max(settleMs, patience, this.#heldOff)
+  }
+
+  /** How long the source still wants to be left alone; no longer than a day, also where the clock has been set back. */
+  get #heldOff(): number {
+    return Math.max(0, Math.min(this.#notBefore - this.#clock.now(), longestHoldOffMs))
   }
 
   #refreshMs(): number {
@@ -333,15 +426,32 @@ export class Updater {
     this.#cancelRefresh = this.#clock.after(delayMs, () => void this.#ask(regular))
   }
 
-  #fail(result: 'rejected' | 'unavailable', from: string, error: Error): void {
-    if (this.#closed.signal.aborted) return
-    this.#lastError = { time: this.#clock.now(), error }
-    this.#tell(result, from, this.#state === 'bootstrap' ? undefined : this.#set?.version, error)
+  /** Never later than is planned: who says often that there is news would put off every look. */
+  #hasten(delayMs: number): void {
+    const now = this.#clock.now()
+    // What is overdue waits for a timer that does not know that the clock has been set.
+    if (this.#nextRefresh === undefined || this.#nextRefresh < now || now + delayMs < this.#nextRefresh) this.#schedule(delayMs, false)
   }
 
-  #tell(result: UpdateReport['result'], source: string, previousVersion: number | undefined, error?: Error, aborted = 0): void {
-    const version = this.#state === 'bootstrap' ? undefined : this.#set?.version
+  #fail(result: 'rejected' | 'unavailable', from: string, error: Error): void {
+    if (this.#closed.signal.aborted) return
+    const { code } = error as { code?: unknown }
+    this.#lastError = { time: this.#clock.now(), code: typeof code === 'string' ? code : undefined, message: error.message }
+    this.#tell(result, from, this.inForce, this.inForce, error)
+  }
+
+  #tell(result: UpdateReport['result'], source: string, version: number | undefined, previousVersion: number | undefined, error?: Error, aborted = 0): void {
     this.#target.tell(new UpdateReport({ time: new Date(this.#clock.now()), result, source, version, previousVersion, expires: this.#set?.expires, revision: this.#target.revision(), aborted, error }))
+  }
+
+  /** Keeps the process alive for a promise that is bounded in time, since somebody waits for it. */
+  async #held<T>(promise: Promise<T>): Promise<T> {
+    const release = this.#clock.hold?.()
+    try {
+      return await promise
+    } finally {
+      release?.()
+    }
   }
 
   /** A promise of somebody else's, bounded in time, and ended by `close()`. */
@@ -365,6 +475,8 @@ export class Updater {
 /** After a change, so that one that comes in several steps is one. */
 const settleMs = 50
 
+const longestHoldOffMs = 86_400_000
+
 const longestTimerMs = 2 ** 31 - 1
 
 function nothing(): undefined {
@@ -380,5 +492,6 @@ function isRejection(error: unknown): error is PinningError {
 }
 
 function asError(thrown: unknown): Error & { code?: string } {
-  return thrown instanceof Error || Object.prototype.toString.call(thrown) === '[object Error]' ? (thrown as Error) : new Error(String(thrown))
+  const error = types.isNativeError(thrown) || thrown instanceof Error ? (thrown as Error & { code?: string }) : undefined
+  return typeof error?.message === 'string' ? error : new Error(describeError(thrown))
 }
