@@ -223,6 +223,13 @@ describe('sign', () => {
     expect([readFileSync(at('pins.jws'), 'utf8') === before, existsSync(at('new.jws'))]).toEqual([true, false])
   })
 
+  test('so is a host whose every pin the set itself revokes', async () => {
+    const key = await keygen('k')
+    const { stderr } = await manifest(['sign', write('pins.json', { ...payload, revoked: { pins: [pinA, pinB] } }), '--key', key, '--days', '7', '--out', at('pins.jws')])
+    expect(stderr).toBe('Warning: it revokes every pin that it has for api.example.com: every request there is refused\n')
+    expect((await manifest(['verify', at('pins.jws'), '--key', `${key}.pub`, '--json'])).json.warnings).toEqual([expect.stringContaining('it revokes every pin')])
+  })
+
   test('a single pin per host is warned about, and an expiry before everybody has asked', async () => {
     const { stderr } = await manifest(['sign', write('pins.json', { ...payload, refreshMs: 604_800_000, pins: { 'api.example.com': [pinA] } }), '--key', await keygen('k'), '--days', '7'])
     expect(stderr).toMatch(/no backup pin for api\.example\.com[^]*before every client has asked twice/)

@@ -319,6 +319,7 @@ describe('HPKP', () => {
       policy: { pins: { 'example.com': { pins: [`sha256/${a}`, `sha256/${b}`], includeSubDomains: true } } },
       notes: [expect.stringContaining('max-age=3000 counts from when a browser gets the header'), 'report-uri is not about pins; left out', 'odd is not about pins; left out']
     })
+    expect(read(`pin-sha1="x"; pin-sha256="${a}"; max-age=5`, 'hpkp', 'example.com').notes).toContain('a pin-sha1 is of no use here; left out')
     expect(read(`PIN-SHA256="${a}";PIN-SHA256=${b};MAX-AGE="5"`, 'hpkp', 'example.com').policy).toEqual({ pins: { 'example.com': [`sha256/${a}`, `sha256/${b}`] } })
     expect(read(`HTTP/1.1 200 OK\r\nServer: x\r\npublic-key-pins-report-only: pin-sha256="${a}"\r\n`, 'hpkp', 'example.com').policy).toEqual({ pins: { 'example.com': { pins: [`sha256/${a}`], mode: 'report-only' } } })
   })
@@ -489,7 +490,9 @@ describe('what is ten times as long takes no more than some twenty times as long
     time(size)
     // Whatever takes less than a millisecond is not measured by it; the machine may be doing something else, once.
     const ratio = (): number => time(10 * size) / Math.max(1, Math.min(time(size), time(size)))
-    expect(Math.min(ratio(), ratio(), ratio())).toBeLessThan(25)
+    let least = ratio()
+    for (let again = 0; again < 3 && least >= 25; again++) least = Math.min(least, ratio())
+    expect(least).toBeLessThan(25)
   })
 })
 

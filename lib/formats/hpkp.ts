@@ -30,7 +30,7 @@ export function parseHpkp(text: string, host: string | undefined): ReadPins {
       if (!/^\d+$/.test(content ?? '')) throw new SourceError(start, 'max-age must be a number of seconds')
       if (Number(content) === 0) throw new SourceError(start, 'max-age=0 asks to forget the pins')
       notes.push(`max-age=${content} counts from when a browser gets the header, and there is no such thing here; left out`)
-    } else notes.push(`${name} is not about pins; left out`)
+    } else notes.push(name.startsWith('pin-') ? `a ${name} is of no use here; left out` : `${name} is not about pins; left out`)
   }
   if (pins.size === 0) throw new SourceError(start, 'there is no pin-sha256 in it')
   if (!seen.has('max-age') && reportOnly === undefined) throw new SourceError(start, 'max-age is missing, which RFC 7469 demands')

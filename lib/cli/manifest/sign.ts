@@ -14,7 +14,7 @@ import { readInput } from '../input.js'
 import type { Output } from '../output.js'
 import { passphraseHelp } from '../passphrase.js'
 import { collect, parseWhole } from './arguments.js'
-import { clientPolicies } from './client.js'
+import { clientPolicies, warningsOf } from './client.js'
 import { checkLive, countLive, wildcardsOf } from './live.js'
 import type { LiveFinding } from './live.js'
 import { keyHelp, readPublicJwk, readSigningKeys, readTrust } from './signing-key.js'
@@ -65,8 +65,7 @@ export function signCommand(run: Run): Command {
         const input = (await readInput(file, run.terminal)).toString()
         const payload = options.add ? (await readUnverifiedManifest(input)).payload : await composePayload(input, previous, options, output)
         const text = options.add ? await addSignatures(input, keys.map(({ privateKey }) => privateKey)) : await sign(payload, keys)
-        const { warnings } = await demandUsable(text, payload, keys)
-        warnOf(warnings, payload, previous, output)
+        warnOf(warningsOf(await demandUsable(text, payload, keys)), payload, previous, output)
         if (options.checkLive) {
           const code = await demandLive(payload, previous, options, output)
           if (code !== exitCode.ok) return code
@@ -86,9 +85,10 @@ async function readPrevious({ previous, out, add, trust }: SignOptions, keys: re
   if (path === undefined) return undefined
   if (previous === undefined && !existsSync(path)) return undefined
   const text = (await readInput(path, terminal)).toString()
-  const { payload } = await readUnverifiedManifest(text)
   const trusted = trust.length > 0 ? await readTrust(trust, 1, terminal) : SigningTrust.of(keys.map(({ key }) => key))
+  let payload: PinSetPayload
   try {
+    payload = (await readUnverifiedManifest(text)).payload
     await verifyStoredManifest(text, { trust: trusted, audience: payload.audience })
   } catch (cause) {
     throw new CommandError(`the set before (${showText(path)}) cannot be built on: ${(cause as Error).message} If it was signed with another key, name its public key: --trust FILE`, exitCode.refused, 'ERR_PIN_UPDATE_REJECTED', { cause })

@@ -5,7 +5,7 @@ import type { Run } from '../command.js'
 import { CommandError, exitCode } from '../exit.js'
 import { readInput } from '../input.js'
 import { collect, parseWhole } from './arguments.js'
-import { clientPolicies } from './client.js'
+import { clientPolicies, warningsOf } from './client.js'
 import { readTrust } from './signing-key.js'
 import { describeSet } from './summary.js'
 
@@ -27,7 +27,7 @@ export function verifyCommand(run: Run): Command {
         if (after !== undefined && payload.version < after) throw new CommandError(`its version ${payload.version} is lower than ${after}, which the client has`, exitCode.refused, 'ERR_PIN_UPDATE_REJECTED')
         const set = await verifyManifest(text, { trust, audience, now: Date.now() })
         const { version, expires, trust: next } = set
-        const { warnings } = await clientPolicies(set)
+        const warnings = warningsOf(await clientPolicies(set))
         output.result({ verified: true, version, audience, expires: expires.toISOString(), hosts: Object.keys(payload.pins).length, trustedKeys: [...next.keys.keys()], warnings }, () => `${describeSet(payload, signatures, output.colors, Date.now())}\n\n${output.colors.green(`Verified: ${options.threshold} of ${trust.keys.size} trusted keys are needed, and have signed.`)}`)
         if (!output.json) for (const warning of warnings) output.note(`Warning: ${warning}`)
         return exitCode.ok
