@@ -2,11 +2,13 @@ import { randomBytes } from 'node:crypto'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import fc from 'fast-check'
 import { PinsFileInvalidError } from '../../lib/index.js'
 import { convertPins, formats } from '../../lib/formats/convert.js'
 import type { Format } from '../../lib/formats/convert.js'
 import { createPinning } from '../../lib/index.js'
-import type { PolicyOptions } from '../../lib/index.js'
+import type { HostPolicy, PolicyOptions } from '../../lib/index.js'
+import { PolicySet } from '../../lib/policy/policy-set.js'
 import { createAuthority } from '../support/pki.js'
 import { runCommand } from '../support/terminal.js'
 
@@ -419,6 +421,45 @@ test('what a format cannot say is told, host by host, and nothing is dropped wit
   expect(said('curl', '*.one.com')).toContain('*.one.com: curl pins one request at a time')
   expect(() => write(policy, 'curl')).toThrow(/curl knows one host at a time; right would be --host with one of: \*\.one\.com, port\.com:8443, mixed\.com, self\.com, timed\.com$/)
   expect(() => write({ allowedSHAFingerprints: [`sha256/${a}`] }, 'hpkp')).toThrow(/there is no host that could be said to HPKP/)
+})
+
+test.each(['android', 'trustkit', 'okhttp', 'okhttp-java', 'yaml'] as const)('%s there and back: whatever host is treated otherwise has a note', (format) => {
+  const pin = (byte: number): string => `sha256/${Buffer.alloc(32, byte).toString('base64')}`
+  const names = fc.constantFrom('example.com', 'a.example.com', 'b.a.example.com', 'other.test')
+  const asked = ['example.com', 'a.example.com', 'c.example.com', 'b.a.example.com', 'x.b.a.example.com', 'x.a.example.com', 'd.c.example.com', 'other.test', 'y.other.test', '10.0.0.1']
+  const settings = fc.record({ mode: fc.constantFrom('enforce' as const, 'report-only' as const, 'off' as const), expires: fc.constant('2030-01-01'), onExpiry: fc.constantFrom('allow' as const, 'refuse' as const), rejected: fc.constant([pin(40)]) }, { requiredKeys: [] })
+  const entry = fc.tuple(fc.constantFrom('', '', '*.', '**.'), names, fc.uniqueArray(fc.integer({ min: 1, max: 6 }), { minLength: 2, maxLength: 3 }), settings, fc.boolean())
+    .map(([wildcard, name, pins, settings, includes]): [string, HostPolicy] => [`${wildcard}${name}`, { pins: pins.map(pin), ...settings, ...(includes && wildcard === '' && { includeSubDomains: true }) }])
+  const view = (policies: PolicySet, host: string): string => {
+    const policy = policies.find(host, 443)
+    const mode = policy ? policies.modeOf(policy) : 'off'
+    return policy === undefined || mode === 'off' ? 'not pinned' : JSON.stringify([[...policy.pins.keys()].sort(), mode, Number.isFinite(policy.expiresAt) && [policy.expiresAt, policy.onExpiry]])
+  }
+  fc.assert(
+    fc.property(fc.array(entry, { minLength: 1, maxLength: 5 }), (entries) => {
+      const policy: PolicyOptions = { pins: Object.fromEntries(entries) }
+      let before: PolicySet
+      try {
+        before = new PolicySet(policy, 1)
+      } catch {
+        return
+      }
+      const written = write(policy, format)
+      let after: PolicySet | undefined
+      try {
+        after = new PolicySet(read(written.text, format).policy, 1)
+      } catch (error) {
+        // Nothing of it could be said, and then all of it has notes.
+        expect((error as Error).message).toMatch(/no pins|there is no call/)
+      }
+      for (const host of asked) {
+        if (view(before, host) === (after ? view(after, host) : 'not pinned')) continue
+        const patterns = [before, after].flatMap((each) => each?.find(host, 443)?.pattern ?? [])
+        expect([host, written.notes.filter((note) => patterns.some((pattern) => note.startsWith(`${pattern}:`)))]).not.toEqual([host, []])
+      }
+    }),
+    { numRuns: 200 }
+  )
 })
 
 test('every format into every other and back: the pins of a plain policy survive', () => {
