@@ -13,9 +13,8 @@ export interface Terminal {
 /** The process's standard output. Into a file Node's own takes a write that the disk had no more room for as done. */
 export function openStdout(): Terminal['stdout'] {
   const descriptor = 1
-  if (!fstatSync(descriptor).isFile()) return process.stdout
+  if (!isFile(descriptor)) return process.stdout
   return new Writable({
-    decodeStrings: true,
     write(chunk: Buffer, _encoding, done) {
       try {
         for (let written = 0; written < chunk.length; ) written += writeSync(descriptor, chunk, written)
@@ -25,6 +24,14 @@ export function openStdout(): Terminal['stdout'] {
       }
     }
   })
+}
+
+function isFile(descriptor: number): boolean {
+  try {
+    return fstatSync(descriptor).isFile()
+  } catch {
+    return false
+  }
 }
 
 export type Colors = ReturnType<typeof pico.createColors>
