@@ -513,13 +513,13 @@ test.each(formats.filter((format) => !['json', 'yaml'].includes(format)))('%s: h
 describe('what is ten times as long takes no more than some twenty times as long', () => {
   const hosts = (count: number): string => JSON.stringify({ pins: Object.fromEntries(Array.from({ length: count }, (_, i) => [`h${i}.example.com`, [`sha256/${a}`]])) })
   test.each<[string, (size: number) => void, number]>([
-    ['XML of lines', (size) => problem(`<network-security-config>\n${'<a/>\n'.repeat(size)}</network-security-config>`, 'android'), 1_500],
+    ['XML of lines', (size) => problem(`<network-security-config>\n${'<a/>\n'.repeat(size)}</network-security-config>`, 'android'), 4_000],
     ['a string that is never closed', (size) => problem(`.add("${'\\"'.repeat(size)}`, 'okhttp'), 10_000],
     ['strings that are never closed', (size) => problem(`.add("a\n`.repeat(size), 'okhttp'), 900],
     ['OkHttp of wide patterns', (size) => convert(Array.from({ length: size }, (_, i) => `.add("*.h${i}.example.com", "sha256/${a}")`).join('\n'), 'okhttp', 'json'), 400],
-    ['many hosts to OkHttp', (size) => convert(hosts(size), 'json', 'okhttp'), 700],
+    ['many hosts to OkHttp', (size) => convert(hosts(size), 'json', 'okhttp'), 2_000],
     ['many hosts to Android', (size) => convert(hosts(size), 'json', 'android'), 700],
-    ['one of many hosts to curl', (size) => convert(hosts(size), 'json', 'curl', 'h1.example.com'), 700],
+    ['one of many hosts to curl', (size) => convert(hosts(size), 'json', 'curl', 'h1.example.com'), 2_000],
     ['one of many hosts to HPKP', (size) => convert(hosts(size), 'json', 'hpkp', 'h1.example.com'), 700],
     ['none of many hosts to curl', (size) => expect(() => convert(hosts(size), 'json', 'curl', 'x.example.com')).toThrow(/knows one host/), 700]
   ])('%s', (_, run, size) => {
@@ -529,8 +529,8 @@ describe('what is ten times as long takes no more than some twenty times as long
       return performance.now() - started
     }
     time(size)
-    // Whatever takes less than a millisecond is not measured by it; the machine may be doing something else, once.
-    const ratio = (): number => time(10 * size) / Math.max(1, Math.min(time(size), time(size)))
+    // What takes a few milliseconds only is not measured by them; and the machine may be doing something else, once.
+    const ratio = (): number => time(10 * size) / Math.max(10, Math.min(time(size), time(size)))
     let least = ratio()
     for (let again = 0; again < 3 && least >= 25; again++) least = Math.min(least, ratio())
     expect(least).toBeLessThan(25)
