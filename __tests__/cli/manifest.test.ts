@@ -1,5 +1,5 @@
-import { spawn } from 'node:child_process'
-import { createHash, createPublicKey, generateKeyPairSync } from 'node:crypto'
+import { execFileSync, spawn } from 'node:child_process'
+import { createHash, createPrivateKey, createPublicKey, generateKeyPairSync } from 'node:crypto'
 import { once } from 'node:events'
 import { chmodSync, existsSync, mkdtempSync, readFileSync, readdirSync, renameSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs'
 import { createServer, request } from 'node:http'
@@ -9,7 +9,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { gunzipSync } from 'node:zlib'
 import { ServedManifest, manifestListener } from '../../lib/cli/manifest/serve.js'
-import { verifyManifest } from '../../lib/update/manifest.js'
+import { readPrivateKey } from '../../lib/update/keys.js'
+import { signManifest, verifyManifest } from '../../lib/update/manifest.js'
 import { SigningTrust } from '../../lib/update/trust.js'
 import { createAuthority } from '../support/pki.js'
 import { startServer } from '../support/servers.js'
@@ -202,6 +203,13 @@ describe('sign', () => {
     ['a pin that is none', { ...payload, pins: { 'api.example.com': ['sha1/abc'] } }, ['--days', '7'], 64, /pin/],
     ['a pattern that is none', { ...payload, pins: { '*.com': [pinA] } }, ['--days', '7'], 64, /com/],
     ['no pins at all', { audience: 'fleet', pins: {} }, ['--days', '7'], 64, /no pins/],
+    ['a list of pins', { audience: 'fleet', pins: [] }, ['--days', '7'], 64, /no pins|schema/],
+    ['pins that are null', { audience: 'fleet', pins: null }, ['--days', '7'], 64, /schema.*pins/],
+    ['a host that is null', { audience: 'fleet', pins: { 'a.b': null } }, ['--days', '7'], 64, /a\.b.*schema/],
+    ['keys that are none', { ...payload, keys: 5 }, ['--days', '7'], 64, /"keys" must be an array/],
+    ['a date beyond all calendars', payload, ['--days', '99999999999'], 64, /--days 99999999999: .*9999/],
+    ['a date with five digits', payload, ['--days', '3000000'], 64, /9999/],
+    ['a revoked pin that is none', { ...payload, revoked: { pins: ['junk'] } }, ['--days', '7'], 1, /Not a pin: "junk"/],
     ['a name that is not of the schema', { ...payload, pin: {} }, ['--days', '7'], 64, /schema.*pin/],
     ['a key twice', '{"audience":"fleet","pins":{"a.example.com":[]},"pins":{}}', ['--days', '7'], 64, /twice/],
     ['what is no JSON', 'pins', ['--days', '7'], 64, /JSON/],
@@ -213,6 +221,13 @@ describe('sign', () => {
     const { code, stderr } = await manifest(['sign', write('bad.json', content), '--key', key, '--out', at('new.jws'), ...more])
     expect([code, stderr]).toEqual([exit, expect.stringMatching(reason)])
     expect([readFileSync(at('pins.jws'), 'utf8') === before, existsSync(at('new.jws'))]).toEqual([true, false])
+  })
+
+  test('so is a host whose every pin the set itself revokes', async () => {
+    const key = await keygen('k')
+    const { stderr } = await manifest(['sign', write('pins.json', { ...payload, revoked: { pins: [pinA, pinB] } }), '--key', key, '--days', '7', '--out', at('pins.jws')])
+    expect(stderr).toBe('Warning: it revokes every pin that it has for api.example.com: every request there is refused\n')
+    expect((await manifest(['verify', at('pins.jws'), '--key', `${key}.pub`, '--json'])).json.warnings).toEqual([expect.stringContaining('it revokes every pin')])
   })
 
   test('a single pin per host is warned about, and an expiry before everybody has asked', async () => {
@@ -300,13 +315,33 @@ describe('verify and show', () => {
     expect(await verify('--key', `${key}.pub`)).toMatchObject({ code: 1 })
   })
 
+  test('pins that no client could use: verify says so, and nobody adds a signature', async () => {
+    const key = await keygen('k')
+    const { privateKey } = readPrivateKey(createPrivateKey(readFileSync(key)), 'key')
+    const whole = { version: 1, issued: new Date().toISOString(), expires: new Date(Date.now() + 86_400_000).toISOString(), ...payload }
+    for (const [wrong, reason] of [
+      [{ revoked: { pins: ['junk'] } }, /rejected.*Not a pin: "junk"|Not a pin: "junk"/],
+      [{ pins: { 'http://a.b/': [pinA] } }, /not a URL/],
+      [{ pins: { 'api.example.com': ['sha1/abc'] } }, /Not a pin/],
+      [{ pins: { 'a.example.com': [pinA], 'A.example.com': [pinB] } }, /covers the same hosts/]
+    ] as Array<[object, RegExp]>) {
+      write('bad.jws', await signManifest({ ...whole, ...wrong }, [privateKey]))
+      expect(await manifest(['verify', at('bad.jws'), '--key', `${key}.pub`])).toMatchObject({ code: 1, stdout: '', stderr: expect.stringMatching(reason) })
+      expect(await manifest(['sign', '--add', at('bad.jws'), '--key', existsSync(at('l')) ? at('l') : await keygen('l'), '--out', at('out.jws')])).toMatchObject({ code: 1, stdout: '', stderr: expect.stringMatching(reason) })
+      expect(existsSync(at('out.jws'))).toBe(false)
+    }
+  })
+
   test('show reads without a key, says that nothing was verified, and escapes what it shows', async () => {
-    const jws = { payload: Buffer.from(JSON.stringify({ version: 3, issued: '2026-01-01T00:00:00Z', expires: '2026-02-01T00:00:00Z', audience: 'a\u001b[31m', pins: { 'x.example.com': { pins: ['\u202esha256'] } } })).toString('base64url'), signatures: [{ protected: Buffer.from(JSON.stringify({ alg: 'EdDSA\u001b[2J', kid: 'k', typ: 'pin-set+jws' })).toString('base64url'), signature: 'AA' }] }
+    const jws = { payload: Buffer.from(JSON.stringify({ version: 3, issued: '2026-01-01T00:00:00Z', expires: '2026-02-01T00:00:00Z', audience: 'a\u001b[31m\u009b\u202e\u2028', pins: { 'x.example.com': { pins: ['\u202esha256'] } } })).toString('base64url'), signatures: [{ protected: Buffer.from(JSON.stringify({ alg: 'EdDSA\u001b[2J', kid: 'k', typ: 'pin-set+jws' })).toString('base64url'), signature: 'AA' }] }
     const { code, stdout, stderr } = await manifest(['show', write('pins.jws', jws)])
     expect([code, stderr]).toEqual([0, 'The signatures were not verified.\n'])
     expect(stdout).toMatch(/Version 3[^]*expired [^]*x\.example\.com/)
-    expect(stdout).not.toMatch(/[\u001b\u202e]/)
-    expect((await manifest(['show', '-', '--json'], { stdin: JSON.stringify(jws) })).json).toMatchObject({ verified: false, payload: { version: 3 } })
+    const unsafe = /[\x00-\x09\x0b-\x1f\x7f-\x9f\p{Cf}\u2028\u2029]/u
+    expect(stdout).not.toMatch(unsafe)
+    const forPrograms = await manifest(['show', '-', '--json'], { stdin: JSON.stringify(jws) })
+    expect(forPrograms.json).toMatchObject({ verified: false, payload: { version: 3, audience: 'a\u001b[31m\u009b\u202e\u2028' } })
+    expect(forPrograms.stdout).not.toMatch(unsafe)
     expect(await manifest(['show', write('no.jws', '{}')])).toMatchObject({ code: 1 })
   })
 })
@@ -411,6 +446,11 @@ describe('serve', () => {
   test('what cannot be served is said at the start', async () => {
     expect(await manifest(['serve', at('none.jws')])).toMatchObject({ code: 64, stderr: expect.stringContaining('ENOENT') })
     const { privateKey } = generateKeyPairSync('ed25519')
+    expect(await manifest(['serve', folder])).toMatchObject({ code: 64, stderr: expect.stringContaining('is a directory') })
+    if (process.platform !== 'win32') {
+      execFileSync('mkfifo', [at('fifo')])
+      for (const path of [at('fifo'), '/dev/zero']) expect(await manifest(['serve', path])).toMatchObject({ code: 64, stderr: expect.stringContaining('is no regular file') })
+    }
     expect(await manifest(['serve', write('key.pem', privateKey.export({ type: 'pkcs8', format: 'pem' }).toString())])).toMatchObject({ code: 1 })
     await start()
     expect(await manifest(['serve', at('pins.jws'), '--path', 'pins.jws'])).toMatchObject({ code: 64 })

@@ -1,3 +1,7 @@
+import { spawnSync } from 'node:child_process'
+import { existsSync, mkdtempSync, readFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { worst } from '../../lib/cli/exit.js'
 import { daysUntil, showDaysLeft, showText } from '../../lib/cli/format.js'
 import { createAuthority } from '../support/pki.js'
@@ -74,4 +78,23 @@ test('days are counted down to the day itself', () => {
   expect(at('2027-01-11T11:00:00Z')).toEqual([0, 'ends within a day'])
   expect(at('2027-01-10T11:00:00Z')).toEqual([-1, 'expired today'])
   expect(at('2027-01-09T11:00:00Z')).toEqual([-2, 'expired 1 day ago'])
+})
+
+describe('standard output that takes nothing', () => {
+  const main = join(__dirname, '../../dist/cjs/cli/main.js')
+  const convert = (stdout: string) => spawnSync('sh', ['-c', `"$0" "$1" convert --from json --to yaml - ${stdout}`, process.execPath, main], { input: `{"pins":{"api.example.com":["sha256/${Buffer.alloc(32).toString('base64')}"]}}`, encoding: 'utf8' })
+
+  const onLinux = existsSync('/dev/full') ? test : test.skip
+  onLinux('a full disk is not success', () => {
+    expect(convert('> /dev/full')).toMatchObject({ status: 64, stderr: expect.stringContaining('standard output cannot be written: ENOSPC') })
+    expect(convert('--json > /dev/full')).toMatchObject({ status: 64 })
+    // Nobody reads what went wrong; the result counts.
+    expect(convert('2> /dev/full')).toMatchObject({ status: 0, stdout: expect.stringContaining('api.example.com') })
+  })
+
+  test('a file gets all of it', () => {
+    const file = join(mkdtempSync(join(tmpdir(), 'axios-ssl-pinning-stdout-')), 'pins.yaml')
+    expect(convert(`> '${file}'`)).toMatchObject({ status: 0 })
+    expect(readFileSync(file, 'utf8')).toMatch(/^pins:\n.*api\.example\.com[^]*\n$/)
+  })
 })

@@ -257,6 +257,12 @@ describe('hook', () => {
     const old = issue({ key, notBefore: new Date(Date.now() - 3 * day), notAfter: new Date(Date.now() - day) })
     expect(await hook(jsonPins({ [host]: [old.pin, backup] }), ['--cert', write('c.pem', old.chainPem)])).toMatchObject({ code: 1, stderr: expect.stringContaining('has expired') })
     expect(await hook(jsonPins({ [host]: [current.pin, backup], 'b.test': [current.pin] }), ['--cert', cert, '--host', 'b.test'])).toMatchObject({ code: 1, stderr: expect.stringContaining('not for b.test') })
+    expect(await hook(pins, ['--cert', folder])).toMatchObject({ code: 64, stderr: expect.stringContaining('is a directory') })
+    if (process.platform !== 'win32') {
+      spawnSync('mkfifo', [join(folder, 'fifo')])
+      // Nobody writes to it: nothing waits for that.
+      for (const args of [['--cert', join(folder, 'fifo')], ['--cert', '/dev/zero'], ['--cert', cert, '--key', join(folder, 'fifo')], ['--cert', cert, '--ca', join(folder, 'fifo')]]) expect(await hook(pins, args)).toMatchObject({ code: 64, stderr: expect.stringMatching(/is not a regular file|holds no private key/) })
+    }
     expect(await hook(pins, ['--cert', cert, '--deploy-to', join(folder, 'x')])).toMatchObject({ code: 64, stderr: expect.stringContaining('right would be --key') })
   })
 })

@@ -2,11 +2,13 @@ import { randomBytes } from 'node:crypto'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import fc from 'fast-check'
 import { PinsFileInvalidError } from '../../lib/index.js'
 import { convertPins, formats } from '../../lib/formats/convert.js'
 import type { Format } from '../../lib/formats/convert.js'
 import { createPinning } from '../../lib/index.js'
-import type { PolicyOptions } from '../../lib/index.js'
+import type { HostPolicy, PolicyOptions } from '../../lib/index.js'
+import { PolicySet } from '../../lib/policy/policy-set.js'
 import { createAuthority } from '../support/pki.js'
 import { runCommand } from '../support/terminal.js'
 
@@ -73,8 +75,8 @@ describe('Android', () => {
       'line 3: <base-config> is not about pins; left out',
       'line 14: cleartextTrafficPermitted of <domain-config> is not about pins; left out',
       'line 20: <trustkit-config> is not about pins; left out',
-      'free.example.org: it has no pins; left out',
-      'line 24: <debug-overrides> is not about pins; left out'
+      'line 24: <debug-overrides> is not about pins; left out',
+      'free.example.org: it has no pins; left out'
     ])
     expect(createPinning(policy).policyFor('deep.in.example.com')?.onExpiry).toBe('allow')
   })
@@ -97,6 +99,78 @@ describe('Android', () => {
     ['no domain', '<network-security-config><domain-config/></network-security-config>', 'a domain-config without a domain'],
     ['no pins at all', '<network-security-config/>', 'there are no pins']
   ])('refused: %s', (_, text, message) => expect(problem(text, 'android')).toContain(message))
+})
+
+describe('Android: below a host with its sub-domains', () => {
+  const domain = (name: string, includes: boolean, pin?: string): string => `<domain-config><domain includeSubdomains="${includes}">${name}</domain>${pin === undefined ? '' : `<pin-set><pin digest="SHA-256">${pin}</pin></pin-set>`}</domain-config>`
+  const config = (...domains: string[]): string => `<network-security-config>${domains.join('')}</network-security-config>`
+
+  test('an entry without pins is not pinned by the one above, before or after it', () => {
+    const { policy, notes } = read(config(domain('open.example.com', true), domain('example.com', true, a), '<domain-config><domain>free.example.com</domain><pin-set/></domain-config>', domain('own.open.example.com', false, b), domain('open.example.org', false)), 'android')
+    expect(policy.pins).toEqual({
+      'example.com': { pins: [`sha256/${a}`], includeSubDomains: true },
+      'open.example.com': { pins: [`sha256/${a}`], mode: 'off', includeSubDomains: true },
+      'free.example.com': { pins: [`sha256/${a}`], mode: 'off' },
+      'own.open.example.com': [`sha256/${b}`]
+    })
+    expect(notes).toEqual(['open.example.org: it has no pins; left out'])
+    const written = write(policy, 'android')
+    expect(written.notes).toEqual([])
+    expect(read(written.text, 'android')).toEqual({ policy, notes: [] })
+  })
+
+  test('a name of the prototype is a name like any other', () => {
+    expect(Object.entries(read(config(domain('__proto__', false, a), domain('example.com', false, b)), 'android').policy.pins ?? {})).toEqual([['__proto__', [`sha256/${a}`]], ['example.com', [`sha256/${b}`]]])
+    expect(Object.keys(read(plist(`<dict><key>TSKPinnedDomains</key><dict><key>__proto__</key><dict><key>TSKPublicKeyHashes</key><array><string>${a}</string></array></dict></dict></dict>`), 'trustkit').policy.pins ?? {})).toEqual(['__proto__'])
+  })
+})
+
+describe.each(['android', 'trustkit'] as const)('%s: what are two entries here and one there', (format) => {
+  const system = format === 'android' ? 'Android' : 'TrustKit'
+  const both = [`sha256/${a}`, `sha256/${b}`]
+  const back = (pins: NonNullable<PolicyOptions['pins']>) => {
+    const { text, notes } = write({ pins }, format)
+    return { pins: read(text, format).policy.pins, notes }
+  }
+
+  test('with the same pins they become one, and nothing is lost', () => {
+    for (const pins of [{ '**.sub.example.com': both, 'sub.example.com': both.toReversed() }, { 'sub.example.com': both, '**.sub.example.com': both }]) {
+      expect(back(pins)).toEqual({ pins: { 'sub.example.com': { pins: expect.arrayContaining(both), includeSubDomains: true } }, notes: [] })
+    }
+  })
+
+  test('with others, those of both count, and it is noted', () => {
+    expect(back({ '**.sub.example.com': both, 'sub.example.com': [`sha256/${b}`, `sha256/${c}`] })).toEqual({
+      pins: { 'sub.example.com': { pins: [`sha256/${b}`, `sha256/${c}`, `sha256/${a}`], includeSubDomains: true } },
+      notes: [`sub.example.com: ${system} accepts the pins of **.sub.example.com for it as well`, `**.sub.example.com: ${system} accepts the pins of sub.example.com for it as well`]
+    })
+  })
+
+  test('with another date one is left out, and it is noted', () => {
+    expect(back({ '**.sub.example.com': { pins: both, expires: '2028-01-01', onExpiry: 'allow' }, 'sub.example.com': both })).toEqual({
+      pins: { 'sub.example.com': both },
+      notes: [`**.sub.example.com: ${system} has one entry for sub.example.com and its sub-domains, and their modes or expiry dates differ; left out`]
+    })
+  })
+
+  test('mode off: only below a host that includes it, and its pins are noted', () => {
+    expect(back({ 'example.com': { pins: both, includeSubDomains: true }, 'same.example.com': { pins: both, mode: 'off' }, 'other.example.com': { pins: [`sha256/${c}`], mode: 'off' }, 'lone.test': { pins: both, mode: 'off' } })).toEqual({
+      pins: { 'example.com': { pins: both, includeSubDomains: true }, 'same.example.com': { pins: both, mode: 'off' }, 'other.example.com': { pins: both, mode: 'off' } },
+      notes: [`other.example.com: ${system} has no pins for a host that is not pinned; its pins are left out`, `lone.test: mode 'off' cannot be said to ${system} but below a pinned host that includes its sub-domains; the host is left out`]
+    })
+  })
+
+  test('what is left out falls under the host above', () => {
+    expect(back({ 'example.com': { pins: both, includeSubDomains: true }, '*.example.com': both, 'a.example.com:8443': both }).notes).toEqual([
+      `*.example.com: ${system} has no pattern for exactly one label; the host is left out`, `a.example.com:8443: ${system} knows no ports; the host is left out`,
+      `*.example.com: left out, it falls under example.com in ${system}`, `a.example.com:8443: left out, it falls under example.com in ${system}`
+    ])
+  })
+})
+
+test('TrustKit cannot exclude sub-domains of a sub-domain', () => {
+  const pins = [`sha256/${a}`, `sha256/${b}`]
+  expect(write({ pins: { 'example.com': { pins, includeSubDomains: true }, '**.open.example.com': { pins, mode: 'off' } } }, 'trustkit').notes).toEqual(['**.open.example.com: TrustKit cannot exclude its sub-domains; they fall under the host above'])
 })
 
 describe('TrustKit', () => {
@@ -152,6 +226,7 @@ describe('TrustKit', () => {
     ['a key twice', plist('<dict><key>a</key><true/>\n<key>a</key><true/></dict>'), '5:1: the key "a" is there twice'],
     ['a hash that is none', plist('<dict><key>TSKPinnedDomains</key><dict><key>a.com</key><dict><key>TSKPublicKeyHashes</key><array>\n<string>x</string></array></dict></dict></dict>'), '5:1: Not a pin: "sha256/x"'],
     ['a string for a list', plist('<dict><key>TSKPinnedDomains</key><dict><key>a.com</key><dict><key>TSKPublicKeyHashes</key><string>x</string></dict></dict></dict>'), 'has no array TSKPublicKeyHashes'],
+    ['a key twice, once with its k', plist(`<dict><key>TSKPinnedDomains</key><dict><key>a.com</key><dict><key>TSKPublicKeyHashes</key><array><string>${a}</string></array>\n<key>kTSKPublicKeyHashes</key><array/></dict></dict></dict>`), '5:31: TSKPublicKeyHashes is there twice, with and without the k'],
     ['another element', plist('<object/>'), '<object> is no value of a property list']
   ])('refused: %s', (_, text, message) => expect(problem(text, 'trustkit')).toContain(message))
 })
@@ -204,8 +279,24 @@ describe('OkHttp', () => {
 
   test('patterns that overlap: there the pins of all count', () => {
     const { policy } = read(`.add("**.example.com", "sha256/${a}").add("*.example.com", "sha256/${b}").add("api.example.com", "sha256/${c}")`, 'okhttp')
-    expect(policy.pins).toEqual({ '**.example.com': [`sha256/${a}`], '*.example.com': [`sha256/${b}`, `sha256/${a}`], 'api.example.com': [`sha256/${c}`, `sha256/${a}`, `sha256/${b}`] })
+    expect(policy.pins).toEqual({ '**.example.com': [`sha256/${a}`], '*.example.com': [`sha256/${b}`, `sha256/${a}`], 'api.example.com': [`sha256/${c}`, `sha256/${b}`, `sha256/${a}`] })
     expect(write({ pins: { '*.example.com': [`sha256/${b}`], 'api.example.com': [`sha256/${c}`] } }, 'okhttp').notes).toEqual(['api.example.com: OkHttp accepts the pins of *.example.com for it as well'])
+  })
+
+  test('includeSubDomains is a wide pattern there too', () => {
+    const [one, two] = [[`sha256/${a}`], [`sha256/${b}`]]
+    expect(write({ pins: { 'example.com': { pins: one, includeSubDomains: true }, '*.example.com': two } }, 'okhttp').notes).toEqual(['*.example.com: OkHttp accepts the pins of example.com for it as well'])
+    expect(write({ pins: { '*.example.com': one, 'a.example.com': { pins: two, includeSubDomains: true } } }, 'okhttp').notes).toEqual(['a.example.com: OkHttp accepts the pins of *.example.com for it as well'])
+    expect(write({ pins: { '**.example.com': one, 'example.com': one, 'a.example.com': two, '**.b.example.com': two } }, 'okhttp').notes).toEqual(['a.example.com: OkHttp accepts the pins of **.example.com for it as well', '**.b.example.com: OkHttp accepts the pins of **.example.com for it as well'])
+    // One name, for which two patterns fit of which neither covers the other.
+    expect(write({ pins: { '*.example.com': one, '**.a.example.com': two } }, 'okhttp').notes).toEqual(['*.example.com: OkHttp accepts the pins of **.a.example.com for a.example.com as well'])
+    expect(read(`.add("*.example.com", "sha256/${a}").add("**.a.example.com", "sha256/${b}")`, 'okhttp').policy.pins).toEqual({ '*.example.com': one, '**.a.example.com': two, 'a.example.com': [...one, ...two] })
+  })
+
+  test('a string that is never closed is none, and ends with its line', () => {
+    const { policy, notes } = read(`.add("a.example.com, "sha256/${a}")\n.add("b.example.com", "sha256/${b}") // don't\nval c = '"'\n.add("c.example.com", "sha256/${c}")`, 'okhttp')
+    expect(Object.keys(policy.pins ?? {})).toEqual(['b.example.com', 'c.example.com'])
+    expect(notes).toEqual([])
   })
 
   test.each(['okhttp', 'okhttp-java'] as const)('%s there and back', (format) => {
@@ -230,6 +321,7 @@ describe('HPKP', () => {
       policy: { pins: { 'example.com': { pins: [`sha256/${a}`, `sha256/${b}`], includeSubDomains: true } } },
       notes: [expect.stringContaining('max-age=3000 counts from when a browser gets the header'), 'report-uri is not about pins; left out', 'odd is not about pins; left out']
     })
+    expect(read(`pin-sha1="x"; pin-sha256="${a}"; max-age=5`, 'hpkp', 'example.com').notes).toContain('a pin-sha1 is of no use here; left out')
     expect(read(`PIN-SHA256="${a}";PIN-SHA256=${b};MAX-AGE="5"`, 'hpkp', 'example.com').policy).toEqual({ pins: { 'example.com': [`sha256/${a}`, `sha256/${b}`] } })
     expect(read(`HTTP/1.1 200 OK\r\nServer: x\r\npublic-key-pins-report-only: pin-sha256="${a}"\r\n`, 'hpkp', 'example.com').policy).toEqual({ pins: { 'example.com': { pins: [`sha256/${a}`], mode: 'report-only' } } })
   })
@@ -278,6 +370,7 @@ describe('curl', () => {
     ['none', 'curl https://a.com', undefined, 'there is no --pinnedpubkey'],
     ['no host', `sha256//${a}`, undefined, 'right would be --host'],
     ['a pin that is none', 'curl --pinnedpubkey sha256//x https://a.com', undefined, 'Not a pin'],
+    ['URLs of two hosts', `curl --pinnedpubkey sha256//${a} https://a.com/ https://b.com/x https://a.com/y`, undefined, 'there are https: URLs of a.com and of b.com in it; right would be --host'],
     ['two', `--pinnedpubkey sha256//${a} --pinnedpubkey sha256//${b} https://a.com`, undefined, 'more than one']
   ])('refused: %s', (_, text, host, message) => expect(problem(text, 'curl', host)).toContain(message))
 })
@@ -315,12 +408,12 @@ test('what a format cannot say is told, host by host, and nothing is dropped wit
     `finger.com: ${authority.fingerprint} is the fingerprint of a certificate, and Android pins keys only; left out`, 'finger.com: no pin of it can be said to Android; the host is left out',
     `mixed.com: ${authority.fingerprint} is the fingerprint of a certificate`, `mixed.com: sha256/${a} counts for the leaf only here, and anywhere in the chain in Android`, `mixed.com: ${authority.pin} counts for an authority only here`,
     'mixed.com: rejected pins cannot be said to Android; left out', "mixed.com: expires with onExpiry 'refuse' cannot be said to Android, which lets every peer pass afterwards; left out",
-    "self.com: trust 'pin-only' cannot be said to Android", "off.com: mode 'off' cannot be said to Android; the host is left out", 'timed.com: expires is a date without a time there; 2028-01-01T10:00:00.000Z became 2028-01-01'
+    "self.com: trust 'pin-only' cannot be said to Android", "off.com: mode 'off' cannot be said to Android but below a pinned host that includes its sub-domains; the host is left out", 'timed.com: expires is a date without a time there; 2028-01-01T10:00:00.000Z became 2028-01-01'
   ]) expect(android).toContain(note)
   // The date is not written where Android would do another thing after it.
   expect(write(policy, 'android').text.match(/expiration=/g)).toHaveLength(1)
   expect(said('trustkit')).toContain('timed.com: TrustKit refuses to start with a single pin; add a backup')
-  expect(write(policy, 'trustkit').text).toContain('TSKExcludeSubdomainFromParentPolicy')
+  expect(said('trustkit')).toContain("off.com: mode 'off' cannot be said to TrustKit but below")
   expect(said('okhttp')).toContain('timed.com: expires cannot be said to OkHttp; left out')
   expect(said('curl', 'mixed.com')).toContain(`mixed.com: ${authority.pin} is the pin of an authority, and curl looks at the leaf only; left out`)
   expect(said('curl', 'mixed.com')).toContain(`mixed.com: sha256/${b} counts anywhere in the chain here, and for the leaf only in curl`)
@@ -328,6 +421,45 @@ test('what a format cannot say is told, host by host, and nothing is dropped wit
   expect(said('curl', '*.one.com')).toContain('*.one.com: curl pins one request at a time')
   expect(() => write(policy, 'curl')).toThrow(/curl knows one host at a time; right would be --host with one of: \*\.one\.com, port\.com:8443, mixed\.com, self\.com, timed\.com$/)
   expect(() => write({ allowedSHAFingerprints: [`sha256/${a}`] }, 'hpkp')).toThrow(/there is no host that could be said to HPKP/)
+})
+
+test.each(['android', 'trustkit', 'okhttp', 'okhttp-java', 'yaml'] as const)('%s there and back: whatever host is treated otherwise has a note', (format) => {
+  const pin = (byte: number): string => `sha256/${Buffer.alloc(32, byte).toString('base64')}`
+  const names = fc.constantFrom('example.com', 'a.example.com', 'b.a.example.com', 'other.test')
+  const asked = ['example.com', 'a.example.com', 'c.example.com', 'b.a.example.com', 'x.b.a.example.com', 'x.a.example.com', 'd.c.example.com', 'other.test', 'y.other.test', '10.0.0.1']
+  const settings = fc.record({ mode: fc.constantFrom('enforce' as const, 'report-only' as const, 'off' as const), expires: fc.constant('2030-01-01'), onExpiry: fc.constantFrom('allow' as const, 'refuse' as const), rejected: fc.constant([pin(40)]) }, { requiredKeys: [] })
+  const entry = fc.tuple(fc.constantFrom('', '', '*.', '**.'), names, fc.uniqueArray(fc.integer({ min: 1, max: 6 }), { minLength: 2, maxLength: 3 }), settings, fc.boolean())
+    .map(([wildcard, name, pins, settings, includes]): [string, HostPolicy] => [`${wildcard}${name}`, { pins: pins.map(pin), ...settings, ...(includes && wildcard === '' && { includeSubDomains: true }) }])
+  const view = (policies: PolicySet, host: string): string => {
+    const policy = policies.find(host, 443)
+    const mode = policy ? policies.modeOf(policy) : 'off'
+    return policy === undefined || mode === 'off' ? 'not pinned' : JSON.stringify([[...policy.pins.keys()].sort(), mode, Number.isFinite(policy.expiresAt) && [policy.expiresAt, policy.onExpiry]])
+  }
+  fc.assert(
+    fc.property(fc.array(entry, { minLength: 1, maxLength: 5 }), (entries) => {
+      const policy: PolicyOptions = { pins: Object.fromEntries(entries) }
+      let before: PolicySet
+      try {
+        before = new PolicySet(policy, 1)
+      } catch {
+        return
+      }
+      const written = write(policy, format)
+      let after: PolicySet | undefined
+      try {
+        after = new PolicySet(read(written.text, format).policy, 1)
+      } catch (error) {
+        // Nothing of it could be said, and then all of it has notes.
+        expect((error as Error).message).toMatch(/no pins|there is no call/)
+      }
+      for (const host of asked) {
+        if (view(before, host) === (after ? view(after, host) : 'not pinned')) continue
+        const patterns = [before, after].flatMap((each) => each?.find(host, 443)?.pattern ?? [])
+        expect([host, written.notes.filter((note) => patterns.some((pattern) => note.startsWith(`${pattern}:`)))]).not.toEqual([host, []])
+      }
+    }),
+    { numRuns: 200 }
+  )
 })
 
 test('every format into every other and back: the pins of a plain policy survive', () => {
@@ -376,6 +508,33 @@ test.each(formats.filter((format) => !['json', 'yaml'].includes(format)))('%s: h
     expect(performance.now() - started).toBeLessThan(15_000)
   }
   expect(problem('x'.repeat(1_000_001), format, 'a.com')).toContain('it has 1000001 characters; at most 1000000')
+})
+
+describe('what is ten times as long takes no more than some twenty times as long', () => {
+  const hosts = (count: number): string => JSON.stringify({ pins: Object.fromEntries(Array.from({ length: count }, (_, i) => [`h${i}.example.com`, [`sha256/${a}`]])) })
+  test.each<[string, (size: number) => void, number]>([
+    ['XML of lines', (size) => problem(`<network-security-config>\n${'<a/>\n'.repeat(size)}</network-security-config>`, 'android'), 4_000],
+    ['a string that is never closed', (size) => problem(`.add("${'\\"'.repeat(size)}`, 'okhttp'), 10_000],
+    ['strings that are never closed', (size) => problem(`.add("a\n`.repeat(size), 'okhttp'), 900],
+    ['OkHttp of wide patterns', (size) => convert(Array.from({ length: size }, (_, i) => `.add("*.h${i}.example.com", "sha256/${a}")`).join('\n'), 'okhttp', 'json'), 400],
+    ['many hosts to OkHttp', (size) => convert(hosts(size), 'json', 'okhttp'), 2_000],
+    ['many hosts to Android', (size) => convert(hosts(size), 'json', 'android'), 700],
+    ['one of many hosts to curl', (size) => convert(hosts(size), 'json', 'curl', 'h1.example.com'), 2_000],
+    ['one of many hosts to HPKP', (size) => convert(hosts(size), 'json', 'hpkp', 'h1.example.com'), 700],
+    ['none of many hosts to curl', (size) => expect(() => convert(hosts(size), 'json', 'curl', 'x.example.com')).toThrow(/knows one host/), 700]
+  ])('%s', (_, run, size) => {
+    const time = (n: number): number => {
+      const started = performance.now()
+      run(n)
+      return performance.now() - started
+    }
+    time(size)
+    // What takes a few milliseconds only is not measured by them; and the machine may be doing something else, once.
+    const ratio = (): number => time(10 * size) / Math.max(10, Math.min(time(size), time(size)))
+    let least = ratio()
+    for (let again = 0; again < 3 && least >= 25; again++) least = Math.min(least, ratio())
+    expect(least).toBeLessThan(25)
+  })
 })
 
 test('errors of foreign files are those of pins files', () => {

@@ -111,11 +111,11 @@ test.each([
   ['a key twice in YAML', 'pins:\n  a.com: [x]\n  a.com: [y]\n', 'yaml', '3:3', /the key "a.com" is there twice/],
   ['broken JSON', '{ "pins": {\n  "a.com" ["x"] } }', 'json', '2:11', /not JSON: colon expected/],
   ['broken YAML', 'pins:\n  a.com: [x\nmode: y', 'yaml', /^[23]:/, /not YAML 1.2/],
-  ['a tag', 'pins: !!js/function x', 'yaml', '1:7', /not YAML 1.2/],
+  ['a tag', 'pins: !!js/function x', 'yaml', '1:7', /YAML tags are not taken/],
   ['two documents', 'a: 1\n---\nb: 2', 'yaml', /^[23]:/, /not YAML 1.2/],
   ['only comments', '// nothing', 'json', /^1:/, /not JSON|no value/],
-  ['JSON nested too deeply', '['.repeat(1_000_000), 'json', '1:1', /nested too deeply/],
-  ['YAML nested too deeply', '['.repeat(20_000), 'yaml', /^1:/, /nested too deeply|not YAML/],
+  ['JSON nested too deeply', '['.repeat(1_000_000), 'json', '1:101', /nested too deeply/],
+  ['YAML nested too deeply', '['.repeat(20_000), 'yaml', /^1:/, /nested too deeply/],
   ['YAML whose aliases explode', `a: &a [x,x,x,x,x,x,x,x,x]\n${[...'bcdefghi'].map((name, i) => `${name}: &${name} [${Array(9).fill(`*${'abcdefgh'[i]}`).join()}]`).join('\n')}`, 'yaml', '1:1', /aliases cannot be followed/]
 ])('refused: %s', (_, text, ending, at, reason) => {
   expect(problemsOf(text, ending)).toEqual([{ at: typeof at === 'string' ? at : expect.stringMatching(at), path: '', reason: expect.stringMatching(reason) }])
@@ -154,4 +154,36 @@ test('a private key in the wrong place is not echoed', () => {
     expect(shown).toContain('not shown')
     expect(shown).not.toContain(key.split('\n')[1])
   }
+})
+
+test.each<[string, (depth: number) => string]>([
+  ['explicit keys', (depth) => '? '.repeat(depth)],
+  ['lists', (depth) => `${'- '.repeat(depth)}a`],
+  ['lists over lines', (depth) => Array.from({ length: depth }, (_, i) => `${' '.repeat(i)}-`).join('\n')],
+  ['maps over lines', (depth) => Array.from({ length: depth }, (_, i) => `${' '.repeat(i)}a:`).join('\n')],
+  ['brackets', (depth) => '['.repeat(depth)],
+  ['brackets with something in them', (depth) => '{a: '.repeat(depth)],
+  ['anchors', (depth) => '&a '.repeat(depth)]
+])('YAML that is nested too deeply is refused with its place, as often as it is read: %s', (_, text) => {
+  for (const depth of [101, 1_000, 3_000, 100_000]) {
+    if (text(10).includes('\n') && depth > 3_000) continue
+    for (let time = 0; time < 2; time++) expect(() => parsePinsFile(text(depth), 'pins.yaml')).toThrow(/pins\.yaml:\d+:\d+: it is nested too deeply/)
+  }
+  // What is not that deep is something else that is wrong.
+  expect(() => parsePinsFile(text(40), 'pins.yaml')).not.toThrow(/nested|stack/)
+})
+
+test('JSON that is nested too deeply is refused with its place, wherever else something is wrong', () => {
+  for (const depth of [101, 3_000, 100_000]) {
+    for (const text of ['['.repeat(depth), `${'{"a":'.repeat(depth)}{"b":1,"b":2}${'}'.repeat(depth)}`]) expect(() => parsePinsFile(text, 'pins.json')).toThrow(/pins\.json:1:\d+: it is nested too deeply/)
+  }
+  expect(() => parsePinsFile(`{"pins":{"a.example.com":"${'['.repeat(500)}"}}`, 'pins.json')).not.toThrow(/nested/)
+})
+
+test.each(['mode: !!str enforce', 'pins: !!map {}', 'pins: !!binary aGk=', 'pins:\n  a.example.com: !!set {"x"}', '!local {}', 'pins: {a.example.com: [! x]}', '%TAG ! tag:x,2000:\n---\nmode: !e enforce'])('YAML tags are refused: %s', (text) => {
+  expect(() => parsePinsFile(text, 'pins.yaml')).toThrow(/pins\.yaml:\d+:\d+: YAML tags are not taken; right would be to write the value without/)
+})
+
+test('what only looks like a YAML tag is none', () => {
+  for (const text of ['mode: "!!str"', "mode: '!x'", 'mode: a!b', 'mode: |\n  !!str\n', '# !!str\nmode: x']) expect(() => parsePinsFile(text, 'pins.yaml')).not.toThrow(/tags/)
 })

@@ -148,6 +148,7 @@ describe('parseHostPattern', () => {
     ['a path', 'api.example.com/v1', /right would be "api\.example\.com"$/],
     ['a URL without a host', 'https://', /right would be "api\.example\.com"$/],
     ['a URL with backslashes', 'https:\\\\api.example.com', /is not a URL/],
+    ['a port before a path', 'api.example.com:8443/x', /right would be "api\.example\.com:8443"$/],
     ['a query', 'api.example.com?x', /is not a URL/],
     ['user information', 'user@api.example.com', /right would be "api\.example\.com"$/],
     ['a space', 'api. example.com', /has no spaces/],

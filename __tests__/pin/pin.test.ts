@@ -3,6 +3,7 @@ import { inspect } from 'node:util'
 import fc from 'fast-check'
 import { PinInvalidError, PolicyInvalidError, isPinningError } from '../../lib/errors.js'
 import { parseHostPattern } from '../../lib/pin/hostname.js'
+import { createPinning, httpsSource } from '../../lib/index.js'
 import { describeType, formatFingerprint, formatKeyPin, holdsPrivateKey, parsePin, quoteInput } from '../../lib/pin/pin.js'
 import { fingerprintOf, pinOf } from '../../lib/pin/spki.js'
 import { PolicySet } from '../../lib/policy/policy-set.js'
@@ -200,6 +201,37 @@ describe('parsePin', () => {
 })
 
 describe('quoteInput', () => {
+  test.each([
+    ['https://user:S3CRET@host/path', '"https://…@host/path"'],
+    ['http://user:S3CRET@host/pins?token=S3CRET', '"http://…@host/pins?…"'],
+    ['https://host/pins?token=S3CRET#S3CRET', '"https://host/pins?…"'],
+    ['https://host/#access_token=S3CRET', '"https://host/#…"'],
+    ['user:S3CRET@host', '"…@host"'],
+    ['//user:S3CRET@host', '"//…@host"'],
+    ['htp//user:S3CRET@host', '"…@host"'],
+    ['https:\\\\user:S3CRET@host', '"…@host"'],
+    ['https://user:S3/CR?ET@host', '"https://…@host"'],
+    ['https://user:S3CRET@S3CRET@host', '"https://…@host"'],
+    ['host/pins?token=S3CRET', '"host/pins?…"'],
+    ['https://host:8443/pins', '"https://host:8443/pins"'],
+    ['sha256/ab?cd=', '"sha256/ab?cd="']
+  ])('%s: nothing that may be secret in a URL', (text, shown) => expect(quoteInput(text)).toBe(shown))
+
+  test('nor in the errors of pins and patterns', () => {
+    for (const text of ['https://user:S3CRET@host/', 'https://user:S3/CRET@host/', 'https://u:S3CRET@S3CRET@host/?S3CRET=S3CRET', 'S3CRET@host']) {
+      for (const read of [() => parsePin(text), () => parseHostPattern(text, 'pins'), () => httpsSource(text.replace(/^https/, 'http')), () => createPinning({ pins: { [text]: [] } }), () => createPinning({ pins: { 'a.example.com': [text] } })]) {
+        let error: unknown
+        try {
+          read()
+        } catch (thrown) {
+          error = thrown
+        }
+        expect(error).toBeInstanceOf(Error)
+        expect(`${(error as Error).stack} ${JSON.stringify(error)}`).not.toMatch(/S3|CRET/)
+      }
+    }
+  })
+
   test('shows a short text in quotes', () => {
     expect(quoteInput('AB:CD')).toBe('"AB:CD"')
     expect(quoteInput('a "quoted" \\ text')).toBe('"a \\"quoted\\" \\\\ text"')

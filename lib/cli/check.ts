@@ -16,7 +16,7 @@ import type { ExitCode } from './exit.js'
 import { firstLine, showText } from './format.js'
 import { checkHost, compareUrgency, exitCodeOf } from './host-check.js'
 import type { CheckSettings, HostCheck } from './host-check.js'
-import { readInput } from './input.js'
+import { decodeInput, readInput } from './input.js'
 import type { Output } from './output.js'
 import { renderReport } from './report-page.js'
 import { parseTarget, showTarget } from './target.js'
@@ -74,7 +74,7 @@ export interface Checked {
 /** One round: everything is read anew, so that a file that changes is followed. */
 async function checkAll(output: Output, file: string, hosts: readonly string[], options: CheckOptions): Promise<Checked> {
   const { terminal } = output
-  const { policy, refresh } = parsePinsFile(decode(await readInput(file, terminal), file), file)
+  const { policy, refresh } = parsePinsFile(decodeInput(await readInput(file, terminal), file), file)
   const policies = new PolicySet(policy, 1)
   const targets = findTargets(policies, hosts.map(parseTarget), options.only === true)
   const unchecked = findUnchecked(policies, targets)
@@ -146,14 +146,6 @@ async function writeReport(path: string, checked: Checked, warnDays: number): Pr
     await writeFileAtomic(path, renderReport(checked, warnDays))
   } catch (cause) {
     throw new CommandError(`--html ${showText(path)} cannot be written: ${(cause as Error).message}`, exitCode.usage, (cause as NodeJS.ErrnoException).code, { cause })
-  }
-}
-
-function decode(bytes: Buffer, file: string): string {
-  try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(bytes)
-  } catch (cause) {
-    throw new CommandError(`${showText(file)} is not a UTF-8 text`, exitCode.usage, 'ERR_INPUT', { cause })
   }
 }
 

@@ -34,5 +34,5 @@ export const exitCodeHelp = `Exit codes:
   ${exitCode.refused}   refused: a pin does not match, or a file does not hold what it should
   ${exitCode.expiring}   something expires soon, or there is no backup pin
   ${exitCode.unreachable}   a host could not be reached, or does not speak TLS
-  ${exitCode.usage}  wrong usage, or input that cannot be read
+  ${exitCode.usage}  wrong usage, input that cannot be read, or output that cannot be written
   ${exitCode.internal}  a defect of this program`

@@ -4,9 +4,9 @@ import { convertPins, formats } from '../formats/convert.js'
 import type { Format } from '../formats/convert.js'
 import { action, createCommand } from './command.js'
 import type { Run } from './command.js'
-import { CommandError, exitCode } from './exit.js'
+import { exitCode } from './exit.js'
 import { showText } from './format.js'
-import { readInput } from './input.js'
+import { decodeInput, readInput } from './input.js'
 
 /** `convert --from F --to G <file>`: pins of other systems to ours, and back. */
 export function convertCommand(run: Run): Command {
@@ -19,19 +19,13 @@ export function convertCommand(run: Run): Command {
     .action(
       action(run, async (output, file: string, { from, to, host, strict }: { from: Format; to: Format; host?: string; strict?: boolean }) => {
         const name = file === '-' ? 'standard input' : file
-        const { text, notes } = convertPins(decode(await readInput(file, run.terminal), name), { from, to, name, host, now: Date.now() })
+        const bytes = await readInput(file, run.terminal)
+        // A binary property list is recognised by its first bytes, later.
+        const given = bytes.subarray(0, 6).toString('latin1') === 'bplist' ? bytes.toString('latin1') : decodeInput(bytes, name)
+        const { text, notes } = convertPins(given, { from, to, name, host, now: Date.now() })
         output.result({ from, to, text, notes }, () => text.trimEnd())
         if (!output.json) for (const note of notes) output.note(`note: ${showText(note)}`)
         return strict === true && notes.length > 0 ? exitCode.refused : exitCode.ok
       })
     )
-}
-
-function decode(bytes: Buffer, name: string): string {
-  try {
-    // A binary property list is recognised by its first bytes, later.
-    return bytes.subarray(0, 6).toString('latin1') === 'bplist' ? bytes.toString('latin1') : new TextDecoder('utf-8', { fatal: true }).decode(bytes)
-  } catch {
-    throw new CommandError(`${showText(name)} is not a UTF-8 text`, exitCode.usage, 'ERR_INPUT')
-  }
 }

@@ -8,7 +8,7 @@ export const exitCode = {
   expiring: 2,
   /** A host could not be reached, or did not answer as a TLS server does. */
   unreachable: 3,
-  /** Wrong usage, or input that cannot be read (EX_USAGE of sysexits.h). */
+  /** Wrong usage, input that cannot be read, or output that cannot be written (EX_USAGE of sysexits.h). */
   usage: 64,
   /** A defect of this program (EX_SOFTWARE). */
   internal: 70

@@ -22,6 +22,15 @@ export async function readInput(path: string, terminal: Pick<Terminal, 'stdin'>)
   return bytes
 }
 
+/** @throws {CommandError} exit code 64 for what is not UTF-8 */
+export function decodeInput(bytes: Buffer, name: string): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes)
+  } catch (cause) {
+    throw unusable(`${showText(name)} is not a UTF-8 text`, cause)
+  }
+}
+
 async function readFile(path: string, name: string): Promise<Buffer> {
   let handle: FileHandle | undefined
   try {
@@ -99,6 +108,6 @@ function idle(name: string): CommandError {
   return unusable(`${name} brought nothing for ${idleMs / 1_000} seconds`)
 }
 
-function unusable(message: string): CommandError {
-  return new CommandError(message, exitCode.usage, 'ERR_INPUT')
+function unusable(message: string, cause?: unknown): CommandError {
+  return new CommandError(message, exitCode.usage, 'ERR_INPUT', { cause })
 }

@@ -1,4 +1,5 @@
-import type { Writable } from 'node:stream'
+import { fstatSync, writeSync } from 'node:fs'
+import { Writable } from 'node:stream'
 import pico from 'picocolors'
 
 /** Where a command reads and writes: the process itself, or a test. */
@@ -7,6 +8,30 @@ export interface Terminal {
   readonly stdout: Writable & { readonly isTTY?: boolean }
   readonly stderr: Writable & { readonly isTTY?: boolean }
   readonly env: NodeJS.ProcessEnv
+}
+
+/** The process's standard output. Into a file Node's own takes a write that the disk had no more room for as done. */
+export function openStdout(): Terminal['stdout'] {
+  const descriptor = 1
+  if (!isFile(descriptor)) return process.stdout
+  return new Writable({
+    write(chunk: Buffer, _encoding, done) {
+      try {
+        for (let written = 0; written < chunk.length; ) written += writeSync(descriptor, chunk, written)
+        done()
+      } catch (error) {
+        done(error as Error)
+      }
+    }
+  })
+}
+
+function isFile(descriptor: number): boolean {
+  try {
+    return fstatSync(descriptor).isFile()
+  } catch {
+    return false
+  }
 }
 
 export type Colors = ReturnType<typeof pico.createColors>
@@ -27,12 +52,12 @@ export class Output {
 
   /** The result, in the form that was asked for; each result ends with a line break. `text` is only called for people. */
   result(value: unknown, text: () => string): void {
-    this.#terminal.stdout.write(`${this.json ? JSON.stringify(value, undefined, 2) : text()}\n`)
+    this.#terminal.stdout.write(`${this.json ? escapeJson(JSON.stringify(value, undefined, 2)) : text()}\n`)
   }
 
   /** One JSON document a line (`--json` of what goes on and on), or text. */
   line(value: unknown, text: () => string): void {
-    this.#terminal.stdout.write(`${this.json ? JSON.stringify(value) : text()}\n`)
+    this.#terminal.stdout.write(`${this.json ? escapeJson(JSON.stringify(value)) : text()}\n`)
   }
 
   /** For people: something worth knowing that is not the result. */
@@ -59,4 +84,9 @@ export interface Progress {
 /** Whether a stream is a terminal whose user has not asked for plain text. */
 export function hasColours({ env }: Terminal, stream: Terminal['stdout']): boolean {
   return stream.isTTY === true && !env['NO_COLOR'] && env['TERM'] !== 'dumb'
+}
+
+/** The same JSON, without what could move a terminal's cursor or reverse its reading (JSON itself escapes only some of it). */
+export function escapeJson(json: string): string {
+  return json.replaceAll(/[\x7f-\x9f\p{Cf}\p{Zl}\p{Zp}]/gu, (character) => [...Array(character.length).keys()].map((at) => `\\u${character.charCodeAt(at).toString(16).padStart(4, '0')}`).join(''))
 }

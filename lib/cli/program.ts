@@ -12,7 +12,7 @@ import { firstLine } from './format.js'
 import { inspectCommand } from './inspect.js'
 import { manifestCommand } from './manifest/manifest.js'
 import { convertCommand } from './convert.js'
-import { hasColours } from './output.js'
+import { escapeJson, hasColours } from './output.js'
 import type { Terminal } from './output.js'
 import { pinCommand } from './pin.js'
 import { renewalCommand } from './renewal.js'
@@ -60,7 +60,7 @@ function tell(error: unknown, args: readonly string[], terminal: Terminal): Exit
   if (error instanceof CommanderError && error.code === 'commander.help') return exitCode.usage
   const { exit, ...told } = explain(error)
   if (args.includes('--json')) {
-    terminal.stdout.write(`${JSON.stringify({ error: told, exitCode: exit }, undefined, 2)}\n`)
+    terminal.stdout.write(`${escapeJson(JSON.stringify({ error: told, exitCode: exit }, undefined, 2))}\n`)
   } else {
     const { red } = pico.createColors(hasColours(terminal, terminal.stderr))
     terminal.stderr.write(`${red('axios-ssl-pinning:')} ${told.message}\n`)

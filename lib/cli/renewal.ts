@@ -1,14 +1,15 @@
 import { createPrivateKey } from 'node:crypto'
-import { readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import type { Command } from 'commander'
 import { readPinsFile } from '../formats/pins-file.js'
 import type { PinsFile } from '../formats/pins-file.js'
+import { readFileBytes } from '../formats/text-file.js'
 import { keyPinOf } from '../pin/spki.js'
 import { action, createCommand } from './command.js'
 import type { Run } from './command.js'
 import { CommandError, exitCode } from './exit.js'
 import { showDay, showText } from './format.js'
+import { maxInputBytes } from './input.js'
 import type { Output } from './output.js'
 import { coverageOf, entriesFor, entriesOf, findEntry, safeAt } from './renewal/coverage.js'
 import type { PinsEntry } from './renewal/coverage.js'
@@ -164,7 +165,7 @@ function checkUsable({ chain, keyFile }: LiveCertificate, now: Date): void {
   if (keyFile === undefined) return
   let fits: boolean
   try {
-    fits = leaf.checkPrivateKey(createPrivateKey(readFileSync(keyFile)))
+    fits = leaf.checkPrivateKey(createPrivateKey(readFileBytes(keyFile, maxInputBytes, 'key')))
   } catch (cause) {
     throw new CommandError(`${showText(keyFile)} holds no private key that can be used`, exitCode.usage, 'ERR_INPUT', { cause })
   }

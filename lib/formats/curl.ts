@@ -1,9 +1,8 @@
 import { isIPv6 } from 'node:net'
 import { PolicyInvalidError } from '../errors.js'
 import { parsePin } from '../pin/pin.js'
-import type { HostPolicy } from '../policy/policy.js'
 import type { PolicyOptions } from '../policy/policy-set.js'
-import { addHost, atPlace, digestOf, oneHost, sayable, unpinnedNote } from './foreign.js'
+import { addHost, atPlace, digestOf, noPins, sayableHost, unpinnedNote } from './foreign.js'
 import type { Abilities, ReadPins, WrittenPins } from './foreign.js'
 import { SourceError } from './source-document.js'
 
@@ -23,26 +22,25 @@ export function parseCurl(text: string, host: string | undefined): ReadPins {
   const pins = value.split(';').filter((each) => each.trim() !== '').map((each) => atPlace(start, () => parsePin(each).text))
   const name = host ?? hostOfUrl(text)
   if (name === undefined) throw new PolicyInvalidError('host', 'there is no https: URL in it to say whose pins they are; right would be --host api.example.com')
-  const policies: Record<string, readonly string[] | HostPolicy> = {}
+  const policies = noPins()
   addHost(policies, name, { publicKeys: [...new Set(pins)] }, start)
   return { policy: { pins: policies }, notes: [unpinnedNote(system)] }
 }
 
 /** Writes a command line for one host. */
 export function formatCurl(policy: PolicyOptions, host: string | undefined): WrittenPins {
-  const { hosts, notes } = sayable(policy, abilities)
-  const { name, pattern, pins, includeSubDomains } = oneHost(hosts, host, system)
-  const left = notes.filter((note) => hosts.every((each) => each.name === name || !note.startsWith(`${each.name}: `)))
-  if (includeSubDomains || pattern.wildcard !== 'exact') left.push(`${name}: curl pins one request at a time, whatever its host`)
+  const { host: { name, pattern, pins, includeSubDomains }, notes } = sayableHost(policy, host, abilities)
+  if (includeSubDomains || pattern.wildcard !== 'exact') notes.push(`${name}: curl pins one request at a time, whatever its host`)
   const authority = `${isIPv6(pattern.host) ? `[${pattern.host}]` : pattern.host}${pattern.port === undefined ? '' : `:${pattern.port}`}`
-  return { text: `curl --pinnedpubkey '${pins.map((pin) => `sha256//${digestOf(pin)}`).join(';')}' https://${authority}/\n`, notes: left }
+  return { text: `curl --pinnedpubkey '${pins.map((pin) => `sha256//${digestOf(pin)}`).join(';')}' https://${authority}/\n`, notes }
 }
 
 const system = 'curl'
-const abilities: Abilities = { system, pinsCount: 'leaf', ports: true, patterns: 'okhttp', modes: ['enforce'], expiry: false, refusesUnpinned: false }
+const abilities: Abilities = { system, pinsCount: 'leaf', ports: true, patterns: 'okhttp', oneHost: true, modes: ['enforce'], expiry: false, refusesUnpinned: false }
 
 function hostOfUrl(text: string): string | undefined {
-  const [url] = /https:\/\/[^\s"'<>]+/i.exec(text) ?? []
-  if (url === undefined || !URL.canParse(url)) return undefined
-  return new URL(url).host
+  const urls = (text.match(/https:\/\/[^\s"'<>]+/gi) ?? []).filter((url) => URL.canParse(url))
+  const [host, another] = new Set(urls.map((url) => new URL(url).host))
+  if (another !== undefined) throw new PolicyInvalidError('host', `there are https: URLs of ${host} and of ${another} in it; right would be --host with the one whose pins they are`)
+  return host
 }

@@ -16,6 +16,13 @@ export interface ReadPins {
   readonly notes: readonly string[]
 }
 
+/** Pins by host pattern, while they are read: any name is one, `__proto__` too. */
+export type HostPins = Record<string, readonly string[] | HostPolicy>
+
+export function noPins(): HostPins {
+  return Object.create(null) as HostPins
+}
+
 /** Pins written for another system. */
 export interface WrittenPins {
   readonly text: string
@@ -43,8 +50,10 @@ export interface Abilities {
   /** Where its pins count: any certificate of the chain, or the leaf only. */
   readonly pinsCount: 'chain' | 'leaf'
   readonly ports: boolean
-  /** Our patterns (OkHttp's grammar), or names with or without all their sub-domains. */
+  /** Our patterns (OkHttp's grammar), or names with or without all their sub-domains, the most specific of which counts. */
   readonly patterns: 'okhttp' | 'subdomains'
+  /** Whether what is written is of one host: see {@link sayableHost}. */
+  readonly oneHost: boolean
   readonly modes: readonly PinningMode[]
   readonly expiry: boolean
   /** Whether there can be hosts that are not pinned and refused. */
@@ -58,19 +67,20 @@ export function sayable(options: PolicyOptions, abilities: Abilities): { hosts: 
   if (options.allowedSHAFingerprints) notes.push(`allowedSHAFingerprints: ${system} has no pins for every host; left out`)
   if (options.requireBackupPin === true) notes.push(`requireBackupPin: ${system} has no such setting; left out`)
   if (!abilities.refusesUnpinned && options.unpinnedHosts !== 'allow') notes.push(`unpinnedHosts: hosts without pins are refused here, and ${system} lets them pass`)
-  const hosts = Object.entries(options.pins ?? {}).flatMap(([name, given]) => {
+  const leftOut: SayablePattern[] = []
+  const separate = Object.entries(options.pins ?? {}).flatMap(([name, given]) => {
     const say = (text: string): void => void notes.push(`${name}: ${text}`)
     const pattern = parseHostPattern(name, 'pins')
     const policy = parsePolicy(name, given, name)
     const unsayable = whyNot(pattern, policy, abilities)
     const pins = keyPins(policy, abilities, say)
     const mode = policy.mode ?? options.mode ?? 'enforce'
-    if (unsayable === undefined && pins.length > 0 && !abilities.modes.includes(mode)) {
-      say(`mode '${mode}' cannot be said to ${system}; the host is left out`)
-      return []
-    }
-    if (unsayable !== undefined || pins.length === 0) {
-      say(`${unsayable ?? `no pin of it can be said to ${system}`}; the host is left out`)
+    const includeSubDomains = policy.includeSubDomains || pattern.wildcard === 'any'
+    const noMode = abilities.modes.includes(mode) ? undefined : `mode '${mode}' cannot be said to ${system}`
+    const why = unsayable ?? (pins.length === 0 ? `no pin of it can be said to ${system}` : noMode)
+    if (why !== undefined) {
+      say(`${why}; the host is left out`)
+      leftOut.push({ name, pattern, includeSubDomains })
       return []
     }
     if (policy.rejected.size > 0) say(`rejected pins cannot be said to ${system}; left out`)
@@ -78,16 +88,29 @@ export function sayable(options: PolicyOptions, abilities: Abilities): { hosts: 
     const ends = Number.isFinite(policy.expiresAt)
     const expires = ends && abilities.expiry && policy.onExpiry === 'allow' ? new Date(policy.expiresAt) : undefined
     if (ends && expires === undefined) say(abilities.expiry ? `expires with onExpiry '${policy.onExpiry}' cannot be said to ${system}, which lets every peer pass afterwards; left out` : `expires cannot be said to ${system}; left out`)
-    return [{ name, pattern, includeSubDomains: policy.includeSubDomains || pattern.wildcard === 'any', pins, mode, expires }]
+    return [{ name, pattern, includeSubDomains, pins, mode, expires }]
   })
-  noteOverlaps(hosts, abilities, notes)
+  if (abilities.oneHost) return { hosts: separate, notes }
+  const hosts = withoutNeedlessOff(abilities.patterns === 'subdomains' ? mergeNames(separate, system, notes) : separate, system, notes)
+  if (abilities.patterns === 'okhttp') noteOverlaps(hosts, system, notes)
+  const wider = widerAmong(hosts)
+  for (const narrow of leftOut) {
+    const [wide] = wider(narrow.pattern.host, narrow.pattern.wildcard)
+    if (wide) notes.push(`${narrow.name}: left out, it falls under ${wide.name} in ${system}`)
+  }
   return { hosts, notes }
 }
 
-/** Of a system that knows one host at a time. @throws {PolicyInvalidError} when it is not clear which */
-export function oneHost(hosts: readonly SayablePolicy[], host: string | undefined, system: string): SayablePolicy {
-  const found = host === undefined ? hosts : hosts.filter(({ name, pattern }) => name === host || pattern.text === host)
-  if (found.length === 1) return found[0] as SayablePolicy
+/** {@link sayable} of one host, for a system that knows one at a time. @throws {PolicyInvalidError} when it is not clear which */
+export function sayableHost(options: PolicyOptions, host: string | undefined, abilities: Abilities): { host: SayablePolicy; notes: string[] } {
+  const { system } = abilities
+  if (host !== undefined) {
+    const named = Object.entries(options.pins ?? {}).filter(([name]) => name === host || parseHostPattern(name, 'pins').text === host)
+    const { hosts: [found], notes } = sayable({ ...options, pins: Object.fromEntries(named) }, abilities)
+    if (found) return { host: found, notes }
+  }
+  const { hosts, notes } = sayable(options, abilities)
+  if (host === undefined && hosts.length === 1) return { host: hosts[0] as SayablePolicy, notes }
   const names = hosts.slice(0, 5).map(({ name }) => name).join(', ')
   if (hosts.length === 0) throw new PolicyInvalidError('pins', `there is no host that could be said to ${system}`)
   throw new PolicyInvalidError('host', `${system} knows one host at a time; right would be --host with one of: ${names}${hosts.length > 5 ? `, and ${hosts.length - 5} more` : ''}`)
@@ -110,7 +133,7 @@ export function atPlace<T>(position: Position, read: () => T): T {
 }
 
 /** A host name as a pattern of ours. @throws {SourceError} at its place, also for one that is there already */
-export function addHost(pins: Record<string, readonly string[] | HostPolicy>, name: string, policy: HostPolicy, position: Position): void {
+export function addHost(pins: HostPins, name: string, policy: HostPolicy, position: Position): void {
   const { text } = atPlace(position, () => parseHostPattern(name, 'host'))
   if (Object.hasOwn(pins, text)) throw new SourceError(position, `${text} is there twice`)
   pins[text] = simplest(policy)
@@ -165,19 +188,91 @@ function keyPins({ pins }: Policy, { system, pinsCount }: Abilities, say: (text:
   return found
 }
 
+/** There one entry stands for a name and, or not, its sub-domains; here `sub.example.com` and `**.sub.example.com` are two. */
+function mergeNames(hosts: readonly SayablePolicy[], system: string, notes: string[]): SayablePolicy[] {
+  const byHost = new Map<string, SayablePolicy>()
+  for (const host of hosts) {
+    const other = byHost.get(host.pattern.host)
+    const [exact, wide] = host.includeSubDomains ? [other, host] : [host, other]
+    byHost.set(host.pattern.host, exact && wide ? merge(exact, wide, system, notes) : host)
+  }
+  return [...byHost.values()]
+}
+
+function merge(exact: SayablePolicy, wide: SayablePolicy, system: string, notes: string[]): SayablePolicy {
+  if (exact.mode !== wide.mode || exact.expires?.getTime() !== wide.expires?.getTime()) {
+    notes.push(`${wide.name}: ${system} has one entry for ${exact.name} and its sub-domains, and their modes or expiry dates differ; left out`)
+    return exact
+  }
+  const pins = [...new Set([...exact.pins, ...wide.pins])]
+  if (pins.length > exact.pins.length) notes.push(`${exact.name}: ${system} accepts the pins of ${wide.name} for it as well`)
+  if (pins.length > wide.pins.length) notes.push(`${wide.name}: ${system} accepts the pins of ${exact.name} for it as well`)
+  return { ...wide, pins }
+}
+
+/** There a host is not pinned by not being named; only below one that includes its sub-domains is there something to switch off. */
+function withoutNeedlessOff(hosts: readonly SayablePolicy[], system: string, notes: string[]): SayablePolicy[] {
+  const wider = widerAmong(hosts.filter(({ mode }) => mode !== 'off'))
+  return hosts.filter(({ name, pattern, mode, pins, expires }) => {
+    if (mode !== 'off') return true
+    const [parent] = wider(pattern.host, 'any')
+    if (parent === undefined) notes.push(`${name}: mode 'off' cannot be said to ${system} but below a pinned host that includes its sub-domains; the host is left out`)
+    else if (expires !== undefined || pins.length !== parent.pins.length || pins.some((pin) => !parent.pins.includes(pin))) notes.push(`${name}: ${system} has no pins for a host that is not pinned; its pins${expires ? ' and their expiry date' : ''} are left out`)
+    return parent !== undefined
+  })
+}
+
 /** Here the most specific pattern's pins count alone; in OkHttp those of every pattern that fits. */
-function noteOverlaps(hosts: readonly SayablePolicy[], { system, patterns }: Abilities, notes: string[]): void {
-  if (patterns !== 'okhttp') return
+function noteOverlaps(hosts: readonly SayablePolicy[], system: string, notes: string[]): void {
+  const wider = widerAmong(hosts)
   for (const narrow of hosts) {
-    const wide = hosts.find((each) => each !== narrow && overlaps(each.pattern, narrow.pattern))
-    if (wide && wide.pins.some((pin) => !narrow.pins.includes(pin))) notes.push(`${narrow.name}: ${system} accepts the pins of ${wide.name} for it as well`)
+    const more = wider(narrow.pattern.host, narrow.pattern.wildcard).filter((wide) => wide !== narrow && wide.pins.some((pin) => !narrow.pins.includes(pin)))
+    if (more.length > 0) notes.push(`${narrow.name}: ${system} accepts the pins of ${more.map(({ name }) => name).join(', ')} for it as well`)
+    if (narrow.pattern.wildcard !== 'any') continue
+    // Of the two that fit this one name, the pattern for one label is the more specific here.
+    const [one] = wider(narrow.pattern.host, 'exact').filter(({ pattern }) => pattern.wildcard === 'one')
+    if (one && narrow.pins.some((pin) => !one.pins.includes(pin))) notes.push(`${one.name}: ${system} accepts the pins of ${narrow.name} for ${narrow.pattern.host} as well`)
   }
 }
 
-/** Whether every host of a narrower pattern is one of a wider. */
-export function overlaps(wide: HostPattern, narrow: HostPattern): boolean {
-  if (wide.wildcard === 'exact') return false
-  const below = narrow.host.endsWith(`.${wide.host}`)
-  if (wide.wildcard === 'any') return below || narrow.host === wide.host
-  return narrow.wildcard === 'exact' && below && !narrow.host.slice(0, -wide.host.length - 1).includes('.')
+/** What a pattern covers. */
+export interface SayablePattern {
+  readonly name: string
+  readonly pattern: HostPattern
+  readonly includeSubDomains: boolean
+}
+
+/**
+ * Finds, the nearest first, the patterns that cover every host of another; itself not being one. By name: each of very many
+ * takes no longer than each of few.
+ */
+export function widerAmong<T extends SayablePattern>(all: readonly T[]): (host: string, wildcard: HostPattern['wildcard']) => T[] {
+  const one = new Map<string, T>()
+  const any = new Map<string, T>()
+  for (const each of all) {
+    const { host, wildcard } = each.pattern
+    if (wildcard === 'one') one.set(host, each)
+    else if (each.includeSubDomains || wildcard === 'any') any.set(host, each)
+  }
+  return (host, wildcard) => {
+    const found = [wildcard === 'exact' ? one.get(above(host)) : undefined, wildcard === 'any' ? undefined : any.get(host)]
+    for (let name = above(host); name !== ''; name = above(name)) found.push(any.get(name))
+    return found.filter((each) => each !== undefined)
+  }
+}
+
+/** The name without its first label. */
+function above(host: string): string {
+  const dot = host.indexOf('.')
+  return dot === -1 ? '' : host.slice(dot + 1)
+}
+
+/** The pins of the nearest host above that includes its sub-domains. */
+export function pinsAbove(name: string, pins: Readonly<HostPins>, position: Position): readonly string[] | undefined {
+  const { host } = atPlace(position, () => parseHostPattern(name, 'host'))
+  for (let each = above(host); each !== ''; each = above(each)) {
+    const parent = pins[each] as HostPolicy | undefined
+    if (parent?.includeSubDomains && parent.mode !== 'off') return parent.pins
+  }
+  return undefined
 }

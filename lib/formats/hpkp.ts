@@ -1,8 +1,7 @@
 import { PolicyInvalidError } from '../errors.js'
 import type { PolicyOptions } from '../policy/policy-set.js'
-import { addHost, oneHost, readDigest, sayable, digestOf, unpinnedNote } from './foreign.js'
+import { addHost, digestOf, noPins, readDigest, sayableHost, unpinnedNote } from './foreign.js'
 import type { Abilities, ReadPins, WrittenPins } from './foreign.js'
-import type { HostPolicy } from '../policy/policy.js'
 import { SourceError } from './source-document.js'
 
 /**
@@ -31,30 +30,28 @@ export function parseHpkp(text: string, host: string | undefined): ReadPins {
       if (!/^\d+$/.test(content ?? '')) throw new SourceError(start, 'max-age must be a number of seconds')
       if (Number(content) === 0) throw new SourceError(start, 'max-age=0 asks to forget the pins')
       notes.push(`max-age=${content} counts from when a browser gets the header, and there is no such thing here; left out`)
-    } else notes.push(`${name} is not about pins; left out`)
+    } else notes.push(name.startsWith('pin-') ? `a ${name} is of no use here; left out` : `${name} is not about pins; left out`)
   }
   if (pins.size === 0) throw new SourceError(start, 'there is no pin-sha256 in it')
   if (!seen.has('max-age') && reportOnly === undefined) throw new SourceError(start, 'max-age is missing, which RFC 7469 demands')
-  const policies: Record<string, readonly string[] | HostPolicy> = {}
+  const policies = noPins()
   addHost(policies, host, { pins: [...pins], ...(includeSubDomains && { includeSubDomains }), ...(reportOnly !== undefined && { mode: 'report-only' as const }) }, start)
   return { policy: { pins: policies }, notes }
 }
 
 /** Writes the header of one host. @param now milliseconds since the epoch, for `max-age` */
 export function formatHpkp(policy: PolicyOptions, host: string | undefined, now: number): WrittenPins {
-  const { hosts, notes } = sayable(policy, abilities)
-  const { name, pins, includeSubDomains, mode, expires } = oneHost(hosts, host, system)
-  const left = notes.filter((note) => hosts.every((each) => each.name === name || !note.startsWith(`${each.name}: `)))
+  const { host: { name, pins, includeSubDomains, mode, expires }, notes } = sayableHost(policy, host, abilities)
   const seconds = expires === undefined ? defaultMaxAge : Math.floor((expires.getTime() - now) / 1_000)
   if (seconds <= 0) throw new PolicyInvalidError('expires', `the pins of ${name} have expired; a header could only ask to forget them`)
-  if (expires === undefined) left.push(`${name}: max-age must be given there, and is ${defaultMaxAge} (60 days)`)
-  if (pins.length < 2) left.push(`${name}: browsers ignore a header without a backup pin (RFC 7469 §2.5); add one`)
+  if (expires === undefined) notes.push(`${name}: max-age must be given there, and is ${defaultMaxAge} (60 days)`)
+  if (pins.length < 2) notes.push(`${name}: browsers ignore a header without a backup pin (RFC 7469 §2.5); add one`)
   const directives = [...pins.map((pin) => `pin-sha256="${digestOf(pin)}"`), `max-age=${seconds}`, ...(includeSubDomains ? ['includeSubDomains'] : [])]
-  return { text: `Public-Key-Pins${mode === 'report-only' ? '-Report-Only' : ''}: ${directives.join('; ')}\n`, notes: left }
+  return { text: `Public-Key-Pins${mode === 'report-only' ? '-Report-Only' : ''}: ${directives.join('; ')}\n`, notes }
 }
 
 const system = 'HPKP'
-const abilities: Abilities = { system, pinsCount: 'chain', ports: false, patterns: 'subdomains', modes: ['enforce', 'report-only'], expiry: true, refusesUnpinned: false }
+const abilities: Abilities = { system, pinsCount: 'chain', ports: false, patterns: 'subdomains', oneHost: true, modes: ['enforce', 'report-only'], expiry: true, refusesUnpinned: false }
 
 // The upper limit that RFC 7469 §4.1 suggests to browsers.
 const defaultMaxAge = 5_184_000

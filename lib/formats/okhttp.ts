@@ -1,10 +1,11 @@
 import { parseHostPattern } from '../pin/hostname.js'
+import type { HostPattern } from '../pin/hostname.js'
 import { parsePin } from '../pin/pin.js'
 import type { HostPolicy } from '../policy/policy.js'
 import type { PolicyOptions } from '../policy/policy-set.js'
-import { atPlace, overlaps, sayable, unpinnedNote } from './foreign.js'
+import { atPlace, sayable, unpinnedNote, widerAmong } from './foreign.js'
 import type { Abilities, ReadPins, WrittenPins } from './foreign.js'
-import { SourceError } from './source-document.js'
+import { SourceError, positions } from './source-document.js'
 import type { Position } from './source-document.js'
 
 /**
@@ -50,16 +51,19 @@ export function formatOkHttp(policy: PolicyOptions, language: 'kotlin' | 'java')
 }
 
 const system = 'OkHttp'
-const abilities: Abilities = { system, pinsCount: 'chain', ports: false, patterns: 'okhttp', modes: ['enforce'], expiry: false, refusesUnpinned: false }
+const abilities: Abilities = { system, pinsCount: 'chain', ports: false, patterns: 'okhttp', oneHost: false, modes: ['enforce'], expiry: false, refusesUnpinned: false }
 
 function withWider(found: ReadonlyMap<string, ReadonlySet<string>>): Record<string, readonly string[] | HostPolicy> {
-  const patterns = [...found].map(([text, pins]) => ({ text, pins, pattern: parseHostPattern(text, 'pattern') }))
-  return Object.fromEntries(
-    patterns.map(({ text, pins, pattern }) => {
-      const wider = patterns.filter((each) => each.text !== text && overlaps(each.pattern, pattern))
-      return [text, [...new Set([...pins, ...wider.flatMap((each) => [...each.pins])])]]
-    })
-  )
+  const patterns = [...found].map(([name, pins]) => ({ name, pins, pattern: parseHostPattern(name, 'pattern'), includeSubDomains: false }))
+  const wider = widerAmong(patterns)
+  const all = new Map<string, readonly string[]>()
+  const add = (name: string, { host }: HostPattern, wildcard: HostPattern['wildcard'], pins: Iterable<string> = []): void => void all.set(name, [...new Set([...pins, ...wider(host, wildcard).flatMap((each) => [...each.pins])])])
+  for (const { name, pins, pattern } of patterns) {
+    add(name, pattern, pattern.wildcard, pins)
+    // Its own name may be one of a pattern for one label as well, which does not cover what is below it.
+    if (pattern.wildcard === 'any' && !found.has(pattern.host) && wider(pattern.host, 'exact').some((each) => each.pattern.wildcard === 'one')) add(pattern.host, pattern, 'exact')
+  }
+  return Object.fromEntries(all)
 }
 
 interface AddCall extends Position {
@@ -70,20 +74,20 @@ interface AddCall extends Position {
 /** Every `.add(…)`; comments are passed over, strings are read as Kotlin and Java write them. */
 function addCalls(text: string): AddCall[] {
   const tokens = [...text.matchAll(tokenPattern)].filter(([token]) => !/^(?:\/\/|\/\*|\s)/.test(token)).map((match) => ({ text: match[0], index: match.index }))
-  const lineStarts = [0, ...[...text.matchAll(/\n/g)].map(({ index }) => index + 1)]
+  const at = positions(text)
   const texts = tokens.map(({ text }) => text)
   const calls: AddCall[] = []
   for (let i = 0; i + 2 < tokens.length; i++) {
     if (tokens[i]?.text !== '.' || tokens[i + 1]?.text !== 'add' || tokens[i + 2]?.text !== '(') continue
-    const { index } = tokens[i + 1] as { index: number }
-    const line = lineStarts.findLastIndex((start) => start <= index)
-    calls.push({ line: line + 1, column: index - (lineStarts[line] as number) + 1, parts: readArguments(texts, i + 3) })
-    if (calls.length > maxCalls) throw new SourceError({ line: line + 1, column: 1 }, `it has more than ${maxCalls} calls .add()`)
+    const position = at((tokens[i + 1] as { index: number }).index)
+    calls.push({ ...position, parts: readArguments(texts, i + 3) })
+    if (calls.length > maxCalls) throw new SourceError(position, `it has more than ${maxCalls} calls .add()`)
   }
   return calls
 }
 
-const tokenPattern = /\/\/[^\n]*|\/\*[^]*?(?:\*\/|$)|\s+|"""[^]*?"""|"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|[A-Za-z_]\w*|[^]/g
+// A string that is never closed is a token all the same, else what is left would be searched again from each quote in it.
+const tokenPattern = /\/\/[^\n]*|\/\*[^]*?(?:\*\/|$)|\s+|"""[^]*?"""|"(?:[^"\\\n]|\\.)*"?|'(?:[^'\\\n]|\\.){1,12}'|[A-Za-z_]\w*|[^]/g
 
 function readArguments(tokens: readonly string[], from: number): Array<string | undefined> {
   const parts: Array<string | undefined> = []

@@ -12,7 +12,7 @@ import { describeType } from '../pin/pin.js'
  */
 export function readTextFile(path: string | URL, maxBytes: number, option: string): string {
   const name = pathOf(path, option)
-  const bytes = readBounded(name, maxBytes, option)
+  const bytes = readFileBytes(name, maxBytes, option)
   try {
     const text = new TextDecoder('utf-8', { fatal: true }).decode(bytes)
     if (text.trim() === '') throw new PolicyInvalidError(option, `${name} is empty`)
@@ -30,7 +30,11 @@ export function pathOf(path: unknown, option: string): string {
   throw new TypeError(`${option} must be the path of a file, not ${path === '' ? 'an empty string' : describeType(path)}`)
 }
 
-function readBounded(name: string, maxBytes: number, option: string): Buffer {
+/**
+ * Reads a regular file of at most `maxBytes`, synchronously. Never waits for a pipe or a device.
+ * @throws {PolicyInvalidError}
+ */
+export function readFileBytes(name: string, maxBytes: number, option: string): Buffer {
   let descriptor: number
   try {
     // Opening a pipe that nobody writes to would wait for ever.

@@ -1,7 +1,6 @@
-import { parseHostPattern } from '../pin/hostname.js'
 import type { HostPolicy } from '../policy/policy.js'
 import type { PolicyOptions } from '../policy/policy-set.js'
-import { addHost, digestOf, expiryOf, formatDay, readDigest, sayable, unpinnedNote } from './foreign.js'
+import { addHost, digestOf, expiryOf, formatDay, noPins, pinsAbove, readDigest, sayable, unpinnedNote } from './foreign.js'
 import type { Abilities, ReadPins, WrittenPins } from './foreign.js'
 import { formatPlist, parsePlist } from './plist.js'
 import type { PlistValue } from './plist.js'
@@ -16,23 +15,23 @@ import { SourceError } from './source-document.js'
  * @throws {SourceError}
  */
 export function parseTrustKit(text: string): ReadPins {
-  const top = dictOf(parsePlist(text), 'the property list')
+  const top = settingsOf(parsePlist(text), 'the property list')
   const configuration = top.get('TSKConfiguration') ?? top.get('kTSKConfiguration')
   const notes: string[] = [unpinnedNote(system)]
-  const settings: Dict = configuration ? dictOf(configuration, 'TSKConfiguration') : top
+  const settings: Dict = configuration ? settingsOf(configuration, 'TSKConfiguration') : top
   const domains = get(settings, 'TSKPinnedDomains')
   if (domains === undefined) throw new SourceError(configuration?.position ?? { line: 1, column: 1 }, 'there is no TSKPinnedDomains in it')
   for (const key of settings.keys()) if (bare(key) !== 'TSKPinnedDomains' && (configuration !== undefined || /^k?TSK/.test(key))) notes.push(`${bare(key)} is not about pins; left out`)
 
-  const pins: Record<string, readonly string[] | HostPolicy> = {}
+  const pins = noPins()
   const excluded: Array<[name: string, value: PlistValue]> = []
   for (const [name, value] of dictOf(domains, 'TSKPinnedDomains')) {
-    const settings = dictOf(value, name)
+    const settings = settingsOf(value, name)
     if (flag(settings, 'TSKExcludeSubdomainFromParentPolicy')) excluded.push([name, value])
     else addHost(pins, name, readDomain(name, settings, value, notes), value.position)
   }
   for (const [name, { position }] of excluded) {
-    const parent = parentOf(name, pins)
+    const parent = pinsAbove(name, pins, position)
     // Its pins are not looked at; a policy without any is none.
     if (parent) addHost(pins, name, { pins: parent, mode: 'off' }, position)
     else notes.push(`${name}: TSKExcludeSubdomainFromParentPolicy without a parent that includes it; left out`)
@@ -46,7 +45,10 @@ export function formatTrustKit(policy: PolicyOptions): WrittenPins {
   const domains: Record<string, unknown> = Object.fromEntries(
     hosts.map((host): [string, object] => {
       const { name, pattern, pins, mode, includeSubDomains } = host
-      if (mode === 'off') return [pattern.host, { TSKExcludeSubdomainFromParentPolicy: true }]
+      if (mode === 'off') {
+        if (includeSubDomains) notes.push(`${name}: TrustKit cannot exclude its sub-domains; they fall under the host above`)
+        return [pattern.host, { TSKExcludeSubdomainFromParentPolicy: true }]
+      }
       if (pins.length < 2) notes.push(`${name}: TrustKit refuses to start with a single pin; add a backup`)
       const day = formatDay(host, notes)
       return [pattern.host, { TSKIncludeSubdomains: includeSubDomains, TSKEnforcePinning: mode === 'enforce', TSKPublicKeyHashes: pins.map(digestOf), ...(day !== undefined && { TSKExpirationDate: day }) }]
@@ -56,7 +58,7 @@ export function formatTrustKit(policy: PolicyOptions): WrittenPins {
 }
 
 const system = 'TrustKit'
-const abilities: Abilities = { system, pinsCount: 'chain', ports: false, patterns: 'subdomains', modes: ['enforce', 'report-only', 'off'], expiry: true, refusesUnpinned: false }
+const abilities: Abilities = { system, pinsCount: 'chain', ports: false, patterns: 'subdomains', oneHost: false, modes: ['enforce', 'report-only', 'off'], expiry: true, refusesUnpinned: false }
 
 type Dict = ReadonlyMap<string, PlistValue>
 
@@ -80,16 +82,6 @@ function readDomain(name: string, settings: Dict, { position }: PlistValue, note
   }
 }
 
-/** The pins of the nearest host above that includes its sub-domains. */
-function parentOf(name: string, pins: Readonly<Record<string, readonly string[] | HostPolicy>>): readonly string[] | undefined {
-  const { host } = parseHostPattern(name, 'host')
-  for (let dot = host.indexOf('.'); dot !== -1; dot = host.indexOf('.', dot + 1)) {
-    const above = pins[host.slice(dot + 1)] as HostPolicy | undefined
-    if (above?.includeSubDomains) return above.pins
-  }
-  return undefined
-}
-
 function get(dict: Dict, name: string): PlistValue | undefined {
   return dict.get(name) ?? dict.get(`k${name}`)
 }
@@ -111,4 +103,11 @@ function flag(dict: Dict, name: string, fallback = false): boolean {
 function dictOf({ value, position }: PlistValue, what: string): Dict {
   if (!(value instanceof Map)) throw new SourceError(position, `${what} must be a <dict>`)
   return value as Dict
+}
+
+/** Keys of TrustKit's, each once. */
+function settingsOf(value: PlistValue, what: string): Dict {
+  const dict = dictOf(value, what)
+  for (const [key, { position }] of dict) if (key.startsWith('kTSK') && dict.has(bare(key))) throw new SourceError(position, `${bare(key)} is there twice, with and without the k`)
+  return dict
 }

@@ -94,7 +94,8 @@ function hostOfUrl(host: string): string | undefined {
 }
 
 function suggestHost(text: string): string {
-  const host = /^(?:[a-z][a-z0-9+.-]*:)?(?:\/\/)?(?:[^@/]*@)?([^/?#\\]*)/i.exec(text)?.[1]
-  const shown = host ? quoteInput(host) : ''
+  const [, host = '', rest = ''] = /^(?:[a-z][a-z0-9+.-]*:(?=[/\\]))?(?:\/\/)?(?:[^@/?#\\]*@)?([^@/?#\\]*)([^]*)$/i.exec(text) ?? []
+  // With another @ it may be a part of a password that looks like the host.
+  const shown = host === '' || rest.includes('@') ? '' : quoteInput(host)
   return shown.startsWith('"') ? shown : '"api.example.com"'
 }

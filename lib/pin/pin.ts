@@ -43,14 +43,23 @@ export function formatKeyPin(digest: Buffer): string {
   return `sha256/${digest.toString('base64')}`
 }
 
-/** A text as an error may show it: quoted, control and invisible characters escaped, left out when long, never a private key. */
+/**
+ * A text as an error may show it: quoted, control and invisible characters escaped, left out when long, never a private key,
+ * nor what may be secret in a URL.
+ */
 export function quoteInput(text: string): string {
   if (holdsPrivateKey(text)) return '(a private key, not shown)'
   if (text.length > shownLength) return `(${text.length} characters, not shown)`
-  return JSON.stringify(text).replaceAll(/[\p{C}\p{Zl}\p{Zp}]/gu, escapeCharacter)
+  return JSON.stringify(withoutUrlSecrets(text)).replaceAll(/[\p{C}\p{Zl}\p{Zp}]/gu, escapeCharacter)
 }
 
 const shownLength = 120
+
+/** `https://…@host/path?…`: without user, password, query and fragment, also where what stands in them makes it no URL. */
+function withoutUrlSecrets(text: string): string {
+  if (!/^\s*(?:[a-z][a-z0-9+.-]*:)?\/\/|@|[?#][^=]+=./i.test(text)) return text
+  return text.replace(/^(\s*(?:[a-z][a-z0-9+.-]*:)?\/\/)?[^]*@/i, '$1…@').replace(/(?<=[?#])[^]+/, '…')
+}
 
 function escapeCharacter(character: string): string {
   const hex = (character.codePointAt(0) as number).toString(16).padStart(4, '0')

@@ -1,11 +1,15 @@
 import { createHash } from 'node:crypto'
-import { readFile, stat } from 'node:fs/promises'
+import { constants } from 'node:fs'
+import type { Stats } from 'node:fs'
+import { open, stat } from 'node:fs/promises'
+import type { FileHandle } from 'node:fs/promises'
 import { createServer as createHttpServer } from 'node:http'
 import type { IncomingMessage, RequestListener, Server, ServerResponse } from 'node:http'
 import { createServer as createHttpsServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { gzipSync } from 'node:zlib'
 import type { Command } from 'commander'
+import { UpdateRejectedError } from '../../errors.js'
 import { defaultMaxBytes, readUnverifiedManifest } from '../../update/manifest.js'
 import { action, createCommand } from '../command.js'
 import type { Run } from '../command.js'
@@ -60,14 +64,23 @@ export class ServedManifest {
 
   /** @throws {CommandError | UpdateRejectedError} when it cannot be read, or is no signed set: nothing else is ever handed out */
   async current(): Promise<Served> {
-    const { ino, size, mtimeMs, ctimeMs, mtime } = await stat(this.file).catch((cause: unknown) => {
-      const { code, message } = cause as NodeJS.ErrnoException
-      throw new CommandError(`${showText(this.file)} cannot be read: ${message}`, exitCode.usage, code ?? 'ERR_INPUT', { cause })
-    })
-    const identity = `${ino}:${size}:${mtimeMs}:${ctimeMs}`
-    if (this.#read?.identity === identity) return this.#read.served
-    if (size > 64 * defaultMaxBytes) throw new CommandError(`${showText(this.file)} is too large`, exitCode.usage)
-    const body = await readFile(this.file)
+    try {
+      if (this.#read?.identity === identityOf(await stat(this.file))) return this.#read.served
+      // Opening a pipe that has no writer would wait for ever.
+      const handle = await open(this.file, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0))
+      return await this.#readAgain(handle).finally(() => handle.close())
+    } catch (error) {
+      const { code, message } = error as NodeJS.ErrnoException
+      if (error instanceof CommandError || error instanceof UpdateRejectedError) throw error
+      throw new CommandError(`${showText(this.file)} cannot be read: ${message}`, exitCode.usage, code ?? 'ERR_INPUT', { cause: error })
+    }
+  }
+
+  async #readAgain(handle: FileHandle): Promise<Served> {
+    const stats = await handle.stat()
+    if (!stats.isFile()) throw new CommandError(`${showText(this.file)} is ${stats.isDirectory() ? 'a directory' : 'no regular file, and it is read again when it changes'}; right would be a file`, exitCode.usage, 'ERR_INPUT')
+    if (stats.size > 64 * defaultMaxBytes) throw new CommandError(`${showText(this.file)} is too large`, exitCode.usage, 'ERR_INPUT')
+    const body = await handle.readFile()
     const text = body.toString()
     await readUnverifiedManifest(text)
     const served: Served = {
@@ -75,12 +88,16 @@ export class ServedManifest {
       zipped: gzipSync(body),
       hash: createHash('sha256').update(body).digest('base64url'),
       // HTTP's dates have whole seconds; rounded up, a change within one would be missed.
-      modified: new Date(Math.floor(mtime.getTime() / 1_000) * 1_000),
+      modified: new Date(Math.floor(stats.mtimeMs / 1_000) * 1_000),
       type: text.trimStart().startsWith('{') ? 'application/jose+json' : 'application/jose'
     }
-    this.#read = { identity, served }
+    this.#read = { identity: identityOf(stats), served }
     return served
   }
+}
+
+function identityOf({ ino, size, mtimeMs, ctimeMs }: Stats): string {
+  return `${ino}:${size}:${mtimeMs}:${ctimeMs}`
 }
 
 interface Served {

@@ -14,6 +14,7 @@ import { readInput } from '../input.js'
 import type { Output } from '../output.js'
 import { passphraseHelp } from '../passphrase.js'
 import { collect, parseWhole } from './arguments.js'
+import { clientPolicies, warningsOf } from './client.js'
 import { checkLive, countLive, wildcardsOf } from './live.js'
 import type { LiveFinding } from './live.js'
 import { keyHelp, readPublicJwk, readSigningKeys, readTrust } from './signing-key.js'
@@ -63,13 +64,12 @@ export function signCommand(run: Run): Command {
         const previous = await readPrevious(options, keys, output)
         const input = (await readInput(file, run.terminal)).toString()
         const payload = options.add ? (await readUnverifiedManifest(input)).payload : await composePayload(input, previous, options, output)
-        warnOf(payload, previous, output)
+        const text = options.add ? await addSignatures(input, keys.map(({ privateKey }) => privateKey)) : await sign(payload, keys)
+        warnOf(warningsOf(await demandUsable(text, payload, keys)), payload, previous, output)
         if (options.checkLive) {
           const code = await demandLive(payload, previous, options, output)
           if (code !== exitCode.ok) return code
         }
-        const text = options.add ? await addSignatures(input, keys.map(({ privateKey }) => privateKey)) : await sign(payload, keys)
-        await demandUsable(text, payload, keys)
         if (out === undefined) run.terminal.stdout.write(`${text}\n`)
         else await write(out, text)
         const { signatures } = await readUnverifiedManifest(text)
@@ -85,9 +85,10 @@ async function readPrevious({ previous, out, add, trust }: SignOptions, keys: re
   if (path === undefined) return undefined
   if (previous === undefined && !existsSync(path)) return undefined
   const text = (await readInput(path, terminal)).toString()
-  const { payload } = await readUnverifiedManifest(text)
   const trusted = trust.length > 0 ? await readTrust(trust, 1, terminal) : SigningTrust.of(keys.map(({ key }) => key))
+  let payload: PinSetPayload
   try {
+    payload = (await readUnverifiedManifest(text)).payload
     await verifyStoredManifest(text, { trust: trusted, audience: payload.audience })
   } catch (cause) {
     throw new CommandError(`the set before (${showText(path)}) cannot be built on: ${(cause as Error).message} If it was signed with another key, name its public key: --trust FILE`, exitCode.refused, 'ERR_PIN_UPDATE_REJECTED', { cause })
@@ -100,15 +101,17 @@ async function composePayload(input: string, previous: PinSetPayload | undefined
   const now = new Date()
   const version = given.version ?? (previous?.version ?? 0) + 1
   if (previous && !(version > previous.version)) throw new CommandError(`version ${String(version)} is not higher than ${previous.version}, that of the set before; right would be ${previous.version + 1}, or none, which means the same`, exitCode.refused, 'ERR_PIN_UPDATE_REJECTED')
-  const expires = options.days === undefined ? given.expires : new Date(now.getTime() + options.days * 86_400_000).toISOString()
+  const expires = options.days === undefined ? given.expires : daysAfter(now, options.days)
   if (expires === undefined) throw new CommandError('when does it expire? Right would be --days 14, or "expires" in the file', exitCode.usage)
   const audience = options.audience ?? given.audience ?? previous?.audience
   if (audience === undefined) throw new CommandError('which clients is it for? Right would be --audience NAME, or "audience" in the file', exitCode.usage)
   if (previous && previous.audience !== audience) throw new CommandError(`it is for ${JSON.stringify(audience)}, and the set before is for ${JSON.stringify(previous.audience)}; the sets of each audience have versions of their own`, exitCode.refused, 'ERR_PIN_UPDATE_REJECTED')
   const nextKeys: Array<NonNullable<PinSetPayload['keys']>[number]> = []
   for (const file of options.nextKey) nextKeys.push(await readPublicJwk(file, terminal))
-  const keys = [...(given.keys ?? []), ...nextKeys]
-  const { pins = {}, ...rest } = given
+  const { pins = {}, keys: named = [], ...rest } = given
+  if (!Array.isArray(named)) throw unreadable('"keys" must be an array of public keys (JWK)')
+  const keys = [...(named as NonNullable<PinSetPayload['keys']>), ...nextKeys]
+  if (typeof pins === 'object' && pins !== null && Object.keys(pins).length === 0) throw unreadable('there are no pins in it; right would be "pins": { "api.example.com": ["sha256/…", "sha256/…"] }')
   return { ...rest, version, issued: given.issued ?? now.toISOString(), expires, audience, ...(keys.length > 0 && { keys }), pins }
 }
 
@@ -118,14 +121,25 @@ async function parsePayload(input: string): Promise<Partial<PinSetPayload>> {
     const value = await parseStrictJson(input, 6, () => Promise.resolve())
     if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value
   } catch (error) {
-    if (error instanceof StrictJsonError) throw new CommandError(`the pins cannot be read: ${error.message}`, exitCode.usage, 'ERR_INPUT', { cause: error })
+    if (error instanceof StrictJsonError) throw unreadable(error.message, error)
     throw error
   }
-  throw new CommandError('the pins cannot be read: right would be a JSON object with "pins"', exitCode.usage, 'ERR_INPUT')
+  throw unreadable('right would be a JSON object with "pins"')
 }
 
-function warnOf(payload: PinSetPayload, previous: PinSetPayload | undefined, output: Output): void {
-  const warnings = [...new PolicySet({ pins: payload.pins }, 0).warnings]
+function unreadable(reason: string, cause?: unknown): CommandError {
+  return new CommandError(`the pins cannot be read: ${reason}`, exitCode.usage, 'ERR_INPUT', { cause })
+}
+
+/** As the schema wants it, which has room for four digits of a year. */
+function daysAfter(now: Date, days: number): string {
+  const ends = new Date(now.getTime() + days * 86_400_000)
+  if (!(ends.getTime() < Date.parse('+010000-01-01'))) throw new CommandError(`--days ${days}: it would expire after the year 9999; right would be --days 14`, exitCode.usage)
+  return ends.toISOString()
+}
+
+function warnOf(ofPins: readonly string[], payload: PinSetPayload, previous: PinSetPayload | undefined, output: Output): void {
+  const warnings = [...ofPins]
   const ends = new Date(payload.expires).getTime()
   if (ends - Date.now() < 2 * (payload.refreshMs ?? defaultRefreshMs)) warnings.push('it expires before every client has asked twice')
   const named = new Set((payload.keys ?? []).map(({ x, pub }) => String(x ?? pub)))
@@ -136,7 +150,10 @@ function warnOf(payload: PinSetPayload, previous: PinSetPayload | undefined, out
 
 async function sign(payload: PinSetPayload, keys: readonly PrivateSigningKey[]): Promise<string> {
   try {
-    return await signManifest(payload, keys.map(({ privateKey }) => privateKey))
+    const text = await signManifest(payload, keys.map(({ privateKey }) => privateKey))
+    // What is wrong with them is wrong in the user's own file.
+    new PolicySet({ pins: payload.pins }, 0)
+    return text
   } catch (error) {
     if (error instanceof PolicyInvalidError) throw new CommandError(`${error.option}: ${error.reason}`, exitCode.usage, error.code, { cause: error })
     throw error
@@ -144,8 +161,8 @@ async function sign(payload: PinSetPayload, keys: readonly PrivateSigningKey[]):
 }
 
 /** Nothing is published that a client would not take. */
-async function demandUsable(text: string, { audience }: PinSetPayload, keys: readonly PrivateSigningKey[]): Promise<void> {
-  await verifyManifest(text, { trust: SigningTrust.of(keys.map(({ key }) => key), keys.length), audience, now: Date.now() })
+async function demandUsable(text: string, { audience }: PinSetPayload, keys: readonly PrivateSigningKey[]): Promise<PolicySet> {
+  return clientPolicies(await verifyManifest(text, { trust: SigningTrust.of(keys.map(({ key }) => key), keys.length), audience, now: Date.now() }))
 }
 
 async function demandLive(payload: PinSetPayload, previous: PinSetPayload | undefined, options: SignOptions, output: Output): Promise<(typeof exitCode)[keyof typeof exitCode]> {

@@ -12,7 +12,7 @@ export function describeSet(payload: PinSetPayload, signatures: readonly Signatu
   const paint = ends.getTime() <= now ? red : ends.getTime() - now < 7 * 86_400_000 ? yellow : String
   const entries = Object.entries(pins)
   const lines = [
-    bold(`Version ${version} for ${JSON.stringify(audience)}`),
+    bold(`Version ${version} for ${showText(JSON.stringify(audience))}`),
     `  issued   ${issued}`,
     `  expires  ${expires}, ${paint(showDaysLeft(ends, now))}`,
     `  refresh  every ${refreshMs / 1_000} s`,

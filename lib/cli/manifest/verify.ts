@@ -1,11 +1,11 @@
 import type { Command } from 'commander'
-import { PolicySet } from '../../policy/policy-set.js'
 import { readUnverifiedManifest, verifyManifest } from '../../update/manifest.js'
 import { action, createCommand } from '../command.js'
 import type { Run } from '../command.js'
 import { CommandError, exitCode } from '../exit.js'
 import { readInput } from '../input.js'
 import { collect, parseWhole } from './arguments.js'
+import { clientPolicies, warningsOf } from './client.js'
 import { readTrust } from './signing-key.js'
 import { describeSet } from './summary.js'
 
@@ -25,8 +25,9 @@ export function verifyCommand(run: Run): Command {
         const { payload, signatures } = await readUnverifiedManifest(text)
         const { audience = payload.audience, after } = options
         if (after !== undefined && payload.version < after) throw new CommandError(`its version ${payload.version} is lower than ${after}, which the client has`, exitCode.refused, 'ERR_PIN_UPDATE_REJECTED')
-        const { version, expires, trust: next } = await verifyManifest(text, { trust, audience, now: Date.now() })
-        const { warnings } = new PolicySet({ pins: payload.pins }, 0)
+        const set = await verifyManifest(text, { trust, audience, now: Date.now() })
+        const { version, expires, trust: next } = set
+        const warnings = warningsOf(await clientPolicies(set))
         output.result({ verified: true, version, audience, expires: expires.toISOString(), hosts: Object.keys(payload.pins).length, trustedKeys: [...next.keys.keys()], warnings }, () => `${describeSet(payload, signatures, output.colors, Date.now())}\n\n${output.colors.green(`Verified: ${options.threshold} of ${trust.keys.size} trusted keys are needed, and have signed.`)}`)
         if (!output.json) for (const warning of warnings) output.note(`Warning: ${warning}`)
         return exitCode.ok

@@ -1,9 +1,12 @@
 import { X509Certificate } from 'node:crypto'
-import { existsSync, lstatSync, readFileSync, readdirSync, statSync } from 'node:fs'
+import { existsSync, lstatSync, readdirSync, statSync } from 'node:fs'
 import { isIP } from 'node:net'
 import { join } from 'node:path'
+import { PolicyInvalidError } from '../../errors.js'
+import { readFileBytes } from '../../formats/text-file.js'
 import { CommandError, exitCode } from '../exit.js'
 import { showText } from '../format.js'
+import { maxInputBytes } from '../input.js'
 
 /** A certificate as an ACME client has saved it. */
 export interface LiveCertificate {
@@ -35,11 +38,12 @@ export function findLive(folder: string, host: string | undefined): LiveCertific
 /** @throws {CommandError} exit code 64 when the file holds no certificates */
 export function readChain(file: string): X509Certificate[] {
   try {
-    const blocks = readFileSync(file, 'latin1').match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? []
+    const blocks = readFileBytes(file, maxInputBytes, 'certificate').toString('latin1').match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? []
     if (blocks.length === 0) throw new Error('it holds no PEM certificate')
     return blocks.slice(0, 20).map((block) => new X509Certificate(block))
   } catch (cause) {
-    throw new CommandError(`${showText(file)} cannot be used as a certificate: ${(cause as Error).message}`, exitCode.usage, 'ERR_INPUT', { cause })
+    const reason = cause instanceof PolicyInvalidError ? cause.reason : `${showText(file)} cannot be used as a certificate: ${(cause as Error).message}`
+    throw new CommandError(reason, exitCode.usage, 'ERR_INPUT', { cause })
   }
 }
 
