@@ -49,15 +49,15 @@ export class Trusts {
   #restrict(policy: Policy, now: number): Trust {
     // Node makes the CA certificates of a pfx trust anchors as well, next to any ca.
     if (this.#options.pfx !== undefined) return this.general
-    const restriction = restrictAnchors(policy, this.general.anchors, now)
+    const all = this.general.anchors
+    const restriction = restrictAnchors(policy, all, now)
     if (restriction === undefined) return this.general
     const { certificates, validTo } = restriction
     // OpenSSL wants a CRL for every certificate, and finds none for an anchor that another CA has issued.
     if (this.#options.crl !== undefined && !certificates.every((certificate) => certificate.checkIssued(certificate))) return this.general
     const ca = certificates.map((certificate) => certificate.toString())
-    const options = { ...this.#options, ca, allowPartialTrustChain: true }
-    const anchors = new TrustAnchors(ca, true)
-    return { anchors, records: new PeerRecords(anchors), context: this.#context(options), restricted: true, validTo }
+    const anchors = new TrustAnchors(ca, all.partial, all)
+    return { anchors, records: new PeerRecords(anchors), context: this.#context({ ...this.#options, ca }), restricted: true, validTo }
   }
 
   /** Made when first asked for, and anew for each client certificate. */
