@@ -76,7 +76,7 @@ export interface PinningStatus {
   readonly unpinnedHosts: 'refuse' | 'allow'
   /** `http://host:port`, without credentials; `environment`: read for each request. */
   readonly proxy: string | false
-  /** Rises with every change of what connections have to meet: pins, mode, client certificate. */
+  /** Rises with every change of what connections have to meet: pins, mode, client certificate, trust anchors. */
   readonly revision: number
   /** How many host patterns there are. */
   readonly hosts: number
@@ -150,8 +150,9 @@ export class PinningCore {
       newer: this.#live?.updater,
       now: clock.now,
       maxAgeMs: (host: string) => Math.min(maxAgeMs ?? Infinity, this.#shortAgeOf(host)),
-      // Another revision: no connection and no session of the former certificate is used again.
+      // Another revision: no connection and no session of the former certificate, or trust anchors, is used again.
       onClientCertificate: () => void (this.#policies = this.#policies.under({}, this.#policies.revision + 1)),
+      onTrustAnchors: () => void (this.#policies = this.#policies.under({}, this.#policies.revision + 1)),
       // Node's own agents read no environment; axios does, and is given agents that do.
       proxy: this.#options.proxy === undefined ? false : this.proxy,
       proxyConnector: createProxyConnector(this.#options, this.reporter)
@@ -166,6 +167,8 @@ export class PinningCore {
   /** Under the circumstances of this moment: asked several times per request. Those of a set that has expired are none. */
   get policies(): PolicySet {
     this.#live?.updater.checkExpiry()
+    // Asked before it is made, too.
+    ;(this.agent as PinningAgent | undefined)?.renewTrust()
     const { mode } = this.#mode.now
     const { refusal } = this.#integrity
     const now = this.#policies

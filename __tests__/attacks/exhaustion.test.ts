@@ -1,4 +1,6 @@
 import { performance } from 'node:perf_hooks'
+import type { HostPolicy } from '../../lib/index.js'
+import { PeerRecords } from '../../lib/verify/records.js'
 import { ask, expectNothing, pinForms, testAttack } from '../support/attack.js'
 import { createAuthority } from '../support/pki.js'
 import type { Authority, IssuedCertificate } from '../support/pki.js'
@@ -84,6 +86,21 @@ test('a genuine chain of ten certificates is accepted, and one of eleven is refu
     expect(await ask(server, { authorities: [pinned.pem] }, [pinned])).toBe('200')
     await server.close()
   }
+})
+
+test('a peer is remembered for long only once it is accepted: certificates of 50 kB cost nothing to make', async () => {
+  const accept = jest.spyOn(PeerRecords.prototype, 'accept')
+  for (const [certificate, policy, outcome, times] of [
+    [attacker.issue({ subject: [['2.5.4.13', 'x'.repeat(50_000)]] }), { pins: [pinned.pin] }, 'ERR_PIN_MISMATCH', 0],
+    [createAuthority().issue(), { authorities: [pinned.pem] }, 'UNABLE_TO_VERIFY_LEAF_SIGNATURE', 0],
+    [pinned.issue(), { authorities: [pinned.pem] }, '200', 1]
+  ] as const) {
+    const server = await startServer({ certificate })
+    expect(await ask(server, policy as HostPolicy, [pinned, attacker])).toBe(outcome)
+    expect(accept).toHaveBeenCalledTimes(times)
+    await server.close()
+  }
+  accept.mockRestore()
 })
 
 /** The shortest of three runs, in milliseconds. */

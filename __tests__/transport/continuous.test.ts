@@ -107,11 +107,11 @@ describe('maxConnectionAgeMs', () => {
 })
 
 test('a pinned CA that has expired meanwhile, where only OpenSSL has seen the chain', async () => {
-  const authority = root.issueAuthority({ notAfter: new Date(Date.now() + 2 * hour), nameConstraints: { excluded: ['email:other.test'] } })
+  const authority = createAuthority({ notAfter: new Date(Date.now() + 2 * hour), nameConstraints: { excluded: ['email:other.test'] } })
   const leaf = authority.issue({ notAfter: new Date(Date.now() + 24 * hour), names: ['localhost'] })
   const server = await start({ certificate: leaf })
   let ahead = 0
-  const agent = agentFor({ authorities: [authority.pem] }, { ahead: () => ahead })
+  const agent = agentFor({ authorities: [authority.pem] }, { ahead: () => ahead, tls: { ca: authority.pem } })
   expect(brief(await send(agent, server.port))).toEqual([200, 'new'])
   expect(brief(await send(agent, server.port))).toEqual([200, 'kept'])
   ahead = 3 * hour

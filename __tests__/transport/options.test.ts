@@ -1,6 +1,7 @@
 import { constants } from 'node:crypto'
+import { once } from 'node:events'
 import * as https from 'node:https'
-import type { Socket } from 'node:net'
+import type { AddressInfo, Socket } from 'node:net'
 import * as tls from 'node:tls'
 import type { TLSSocket } from 'node:tls'
 import { PinningError, createPinning, createPinningAgent } from '../../lib/index.js'
@@ -99,6 +100,26 @@ describe('an option that would weaken the promise is refused by its name', () =>
 
   test('rejectUnauthorized: true, which changes nothing, is taken, and so are ciphers that leave the open ones out', () => {
     agentFor({ tls: { rejectUnauthorized: true, ciphers: 'HIGH:!aNULL:!eNULL:-NULL-SHA256:!ADH', minVersion: 'TLSv1.3', maxVersion: 'TLSv1.3' } })
+  })
+
+  test.each(['ALL:@SECLEVEL=0', 'HIGH:@SECLEVEL=0', 'AES:@SECLEVEL=0', 'kEDH:@SECLEVEL=0', 'DH:@SECLEVEL=0'])('of %s, ciphers that take no certificate are left out', async (ciphers) => {
+    const server = tls.createServer({ ciphers: 'ADH:AECDH:@SECLEVEL=0', dhparam: 'auto', maxVersion: 'TLSv1.2' }, (socket) => void socket.end('HTTP/1.1 204 No Content\r\n\r\n')).on('tlsClientError', () => undefined).listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    const { port } = server.address() as AddressInfo
+    const reference = new https.Agent({ ciphers, maxVersion: 'TLSv1.2', rejectUnauthorized: false })
+    expect(await send(reference, port)).toMatchObject({ status: 204 })
+    for (const policy of [{ publicKeys: [genuine.pin] }, { trust: 'pin-only', publicKeys: [genuine.pin] }] as const) {
+      const agent = createPinningAgent({ pins: { localhost: policy }, tls: { ca: root.pem, ciphers, maxVersion: 'TLSv1.2' } })
+      // The server has no cipher in common with it.
+      expect((await send(agent, port)).code).toMatch(/^(EPROTO|ERR_SSL_\w+|ECONNRESET)$/)
+      agent.destroy()
+    }
+    server.close()
+  })
+
+  test.each(['TLS_AES_128_GCM_SHA256', 'HIGH', 'ECDHE-RSA-AES128-GCM-SHA256 ECDHE-ECDSA-AES128-GCM-SHA256', tls.DEFAULT_CIPHERS])('ciphers that encrypt and take a certificate are used as ever: %s', async (ciphers) => {
+    const server = await start({})
+    expect(await send(agentFor({ tls: { ca: root.pem, ciphers } }), server.port)).toMatchObject({ status: 200 })
   })
 
   test('what OpenSSL cannot use comes up when the agent is made', () => {

@@ -155,4 +155,87 @@ describe("without a ca option Node's own are the trust anchors", () => {
       rmSync(folder, { recursive: true })
     }
   })
+
+  test('each once, though a file has them too with its lines broken otherwise', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'anchors-'))
+    try {
+      const file = join(folder, 'extra.pem')
+      writeFileSync(file, tls.rootCertificates.slice(0, 5).map((pem) => new X509Certificate(pem).toString()).join('') + a.pem)
+      const { reported } = await runChild(`
+        const { TrustAnchors } = await load('verify/anchors.js')
+        report(new TrustAnchors(undefined, false).certificates.map(({ fingerprint256 }) => fingerprint256))
+      `, { env: { NODE_EXTRA_CA_CERTS: file } })
+      expect(reported).toContain(a.fingerprint)
+      expect(new Set(reported).size).toBe(reported.length)
+    } finally {
+      rmSync(folder, { recursive: true })
+    }
+  })
+
+  test("a variable that is set while the program runs, or lies on Object.prototype, changes nothing, nor does a TRUSTED CERTIFICATE in its file, as in Node", async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'anchors-'))
+    try {
+      const [file, other] = [join(folder, 'extra.pem'), join(folder, 'other.pem')]
+      writeFileSync(file, a.pem + issued.pem.replaceAll('CERTIFICATE', 'TRUSTED CERTIFICATE'))
+      writeFileSync(other, b.pem)
+      const script = `
+        if (input.polluted) Object.prototype.NODE_EXTRA_CA_CERTS = input.other
+        const { TrustAnchors } = await load('verify/anchors.js')
+        const { X509Certificate } = await import('node:crypto')
+        if (!input.polluted) process.env.NODE_EXTRA_CA_CERTS = input.other
+        const anchors = new TrustAnchors(undefined, false)
+        report(input.pems.map((pem) => anchors.has(new X509Certificate(pem))))
+      `
+      const run = async (polluted: boolean, path: string | undefined): Promise<unknown> => (await runChild(script, { input: { pems: [a.pem, b.pem, issued.pem], other, polluted }, env: { NODE_EXTRA_CA_CERTS: path } })).reported as unknown
+      expect(await run(false, file)).toEqual([true, false, false])
+      expect(await run(false, undefined)).toEqual([false, false, false])
+      expect(await run(true, undefined)).toEqual([false, false, false])
+    } finally {
+      rmSync(folder, { recursive: true })
+    }
+  })
+
+  test.each([
+    ['--use-openssl-ca', { nodeOptions: ['--use-openssl-ca'] }],
+    ['--use_openssl_ca in NODE_OPTIONS', { env: { NODE_OPTIONS: '--use_openssl_ca' } }]
+  ])("OpenSSL's with %s: those of SSL_CERT_FILE and SSL_CERT_DIR, and OpenSSL is never given fewer", async (_switch, { env, nodeOptions = [] }: { env?: NodeJS.ProcessEnv, nodeOptions?: string[] }) => {
+    const folder = mkdtempSync(join(tmpdir(), 'anchors-'))
+    try {
+      const file = join(folder, 'ssl.pem')
+      writeFileSync(file, a.pem)
+      writeFileSync(join(folder, '01234567.0'), b.pem)
+      writeFileSync(join(folder, 'readme'), issued.pem)
+      const leaf = issued.issue()
+      const bundled = pinOf(tls.rootCertificates[0] as string)
+      const { reported, stderr } = await runChild(`
+        const https = await import('node:https')
+        const { createPinningAgent } = await load('index.js')
+        const { TrustAnchors } = await load('verify/anchors.js')
+        const { X509Certificate } = await import('node:crypto')
+        const server = https.createServer({ cert: input.cert, key: input.key }, (_, response) => response.end('ok'))
+        await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve))
+        const ask = (agent) => new Promise((resolve) => https.get({ host: 'localhost', port: server.address().port, agent }, (response) => response.resume().on('end', () => resolve(response.statusCode))).on('error', (error) => resolve(error.code)))
+        const outcomes = [await ask(new https.Agent())]
+        for (const policy of input.policies) {
+          const agent = createPinningAgent({ pins: { localhost: policy } })
+          outcomes.push(await ask(agent))
+          agent.destroy()
+        }
+        server.close()
+        const anchors = new TrustAnchors(undefined, false)
+        report({ outcomes, complete: anchors.areComplete, has: input.pems.map((pem) => anchors.has(new X509Certificate(pem))) })
+      `, {
+        input: {
+          cert: leaf.pem + issued.pem, key: leaf.keyPem,
+          policies: [{ authorities: [a.pem] }, { authorities: [a.pin] }, { pins: [a.pin] }, { authorities: [issued.pem] }, { authorities: [b.pem] }, { authorities: [bundled] }],
+          pems: [a.pem, b.pem, issued.pem, tls.rootCertificates[0]]
+        },
+        nodeOptions,
+        env: { NODE_EXTRA_CA_CERTS: undefined, SSL_CERT_FILE: file, SSL_CERT_DIR: folder, ...env }
+      })
+      expect([stderr, reported]).toEqual(['', { outcomes: [200, 200, 200, 200, 200, 'ERR_PIN_MISMATCH', 'ERR_PIN_MISMATCH'], complete: false, has: [true, true, false, false] }])
+    } finally {
+      rmSync(folder, { recursive: true })
+    }
+  })
 })

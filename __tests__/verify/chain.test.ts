@@ -422,18 +422,48 @@ describe('a peer record', () => {
     expect(record.knownChain).toBe(chain)
   })
 
-  test('is kept for the leaves seen last, up to a limit', () => {
+  test('is kept for the accepted leaves seen last, up to a limit', () => {
     const records = new PeerRecords(anchors, 2)
     const [a, b, c] = [leaf.x509, intermediate.x509, root.x509]
     const recordOfA = records.of(a)
     expect(recordOfA).toMatchObject({ fingerprint: leaf.fingerprint, pin: leaf.pin, anchors })
-    records.of(b)
+    records.accept(recordOfA)
+    records.accept(records.of(b))
     expect(records.of(new X509Certificate(a.raw))).toBe(recordOfA)
-    records.of(c)
+    records.accept(records.of(c))
     expect(records.of(a)).toBe(recordOfA)
     const recordOfB = records.of(b)
+    records.accept(recordOfB)
     expect(records.of(b)).toBe(recordOfB)
     expect(records.of(a)).toBe(recordOfA)
+  })
+
+  test('is kept for few of the leaves that were not accepted, and puts no accepted one out', () => {
+    const records = new PeerRecords(anchors, 2, 1)
+    const accepted = records.of(leaf.x509)
+    records.accept(accepted)
+    const refused = records.of(intermediate.x509)
+    expect(records.of(intermediate.x509)).toBe(refused)
+    records.of(root.x509)
+    expect(records.of(intermediate.x509)).not.toBe(refused)
+    expect(records.of(leaf.x509)).toBe(accepted)
+    records.accept(refused)
+    expect(records.of(intermediate.x509)).toBe(refused)
+  })
+
+  test('is not kept before it is accepted where much was served', () => {
+    const records = new PeerRecords(anchors)
+    const large = createAuthority({ subject: [['CN', 'Large'], ['2.5.4.13', 'x'.repeat(20_000)]] })
+    const record = records.of(large.x509)
+    expect(records.of(large.x509)).not.toBe(record)
+    records.accept(record)
+    expect(records.of(large.x509)).toBe(record)
+  })
+
+  test('of other trust anchors is not kept', () => {
+    const records = new PeerRecords(anchors)
+    records.accept(new PeerRecord(leaf.x509, anchorsOf([root])))
+    expect(records.of(leaf.x509).anchors).toBe(anchors)
   })
 })
 

@@ -35,6 +35,8 @@ export interface AgentSettings {
   readonly maxAgeMs?: (host: string, port: number) => number
   /** Called when the files hold another client certificate: connections of the former are not to be used again. */
   readonly onClientCertificate?: () => void
+  /** The same for other trust anchors: see {@link PinningAgent.renewTrust}. */
+  readonly onTrustAnchors?: () => void
   /** Which proxy connections take that come to the agent itself; default none. */
   readonly proxy?: ProxyRule
   readonly proxyConnector?: ProxyConnector
@@ -82,7 +84,7 @@ export class PinningAgent extends https.Agent {
       changed: () => settings.onClientCertificate?.(),
       failed: (problem) => settings.reporter.warnOnce(`axios-ssl-pinning: ${problem}`)
     })
-    const trusts = new Trusts(tls, this.#clientCertificate)
+    const trusts = new Trusts(tls, this.#clientCertificate, settings.onTrustAnchors)
     // Errors in the user's own options should come up now; without any, making the context can wait.
     if (settings.tls !== undefined) trusts.general.context()
     this.#connector = {
@@ -212,6 +214,11 @@ export class PinningAgent extends https.Agent {
   /** Of `tls.clientCertificate`. */
   get clientCertificate(): ClientCertificateStatus | undefined {
     return this.#clientCertificate?.status
+  }
+
+  /** To be called before a connection is used or made: whether Node's own trust anchors are still those that it was verified with. */
+  renewTrust(): void {
+    this.#connector.trusts.renew()
   }
 
   /** Ends the connections in use whose peer the policies in force do not accept. Says how many. */

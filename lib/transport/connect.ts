@@ -129,6 +129,7 @@ export function connectPinned(target: Target, connector: Connector): TLSSocket {
       const judged = peer !== undefined && judgedBy === connector.policies() ? peer : verifyUnasked()
       peer = judged
       pending = undefined
+      trust.records.accept(judged.record)
       verificationMs += performance.now() - from
       settle()
       connector.onVerified(socket, judged, verifyUnasked)

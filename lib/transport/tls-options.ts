@@ -76,6 +76,7 @@ export function readTlsOptions(given: TlsOptions | undefined, where = 'tls'): Tl
     context: {
       ...(context as SecureContextOptions),
       ...groups,
+      ...(typeof options.ciphers === 'string' && { ciphers: withSecrecyOnly(options.ciphers) }),
       minVersion,
       ...(maxVersion !== undefined && { maxVersion }),
       // A renegotiation could change the peer after its verdict (TLS 1.2; 1.3 has none).
@@ -144,6 +145,14 @@ const perRequestTlsOptions = [...new Set([...contextOptions, ...Object.keys(refu
 
 // OpenSSL's names for ciphers that do not encrypt or take no certificate, and for what includes them; `!` and `-` take out.
 const withoutSecrecy = /^(?![!-]).*(?:NULL|COMPLEMENTOF)|^A(?:EC)?DH/i
+
+/**
+ * Broader words (`ALL`, `AES`, `kEDH`) mean such ciphers too, some of them only with `@SECLEVEL=0`. Where the list has no cipher
+ * of TLS 1.2 at all, there is nothing to take out, and Node wants it so.
+ */
+function withSecrecyOnly(ciphers: string): string {
+  return ciphers.split(/[:;, ]+/).some((cipher) => /^(?!TLS_)\w/.test(cipher)) ? `${ciphers}:!aNULL:!eNULL` : ciphers
+}
 
 const acceptedVersions = ['TLSv1.2', 'TLSv1.3'] as const
 

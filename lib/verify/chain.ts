@@ -35,6 +35,22 @@ export function buildChain(leaf: X509Certificate, served: readonly X509Certifica
   return path && describePath(path)
 }
 
+/**
+ * Whether OpenSSL would accept a chain too that it has accepted with some of the trust anchors only, were it given all. It
+ * takes the first anchor that bears the issuer's name, and nothing else should that one not hold.
+ *
+ * @param chain as built with the few; without it every certificate that was served may have been in it
+ * @param all the trust anchors that the few were taken from
+ */
+export function holdsWithAll(chain: VerifiedChain | undefined, leaf: X509Certificate, few: TrustAnchors, all: TrustAnchors, now: number): boolean {
+  const search: Search = { served: [], anchors: all, now, signaturesLeft: maxSignatureChecks, stepsLeft: 0 }
+  const certificates = chain ? chain.certificates.slice(0, -1) : [leaf, ...servedAfter(leaf)]
+  return certificates.every((tip, depth) => {
+    const others = all.issuersOf(tip).filter((issuer) => !few.has(issuer) && tip.checkIssued(issuer))
+    return others.every((issuer) => chain !== undefined && isLink(certificates.slice(0, depth + 1) as unknown as Path, issuer, search))
+  })
+}
+
 /** The certificates that the server sent after the leaf, in wire order, unchecked. */
 export function servedAfter(leaf: X509Certificate): X509Certificate[] {
   const served: X509Certificate[] = []
@@ -89,7 +105,12 @@ function extend(path: Path, search: Search): Path | undefined {
 /** OpenSSL ends a chain at a self-signed anchor; at any other one only with X509_V_FLAG_PARTIAL_CHAIN. */
 function endsAt(tip: X509Certificate, search: Search): boolean {
   if (!search.anchors.has(tip)) return false
-  return search.anchors.partial || (isSelfIssued(tip) && hasSigned(tip, tip, search))
+  return search.anchors.partial || isSelfSigned(tip, search)
+}
+
+/** @param budget how many signatures may still be checked */
+export function isSelfSigned(certificate: X509Certificate, budget: Pick<Search, 'signaturesLeft'> = { signaturesLeft: 1 }): boolean {
+  return isSelfIssued(certificate) && hasSigned(certificate, certificate, budget)
 }
 
 function isLink(path: Path, issuer: X509Certificate, search: Search): boolean {
@@ -122,7 +143,7 @@ function signedWeakly(certificate: X509Certificate): boolean {
   return constraintsOf(certificate)?.weakSignature !== false
 }
 
-function hasSigned(issuer: X509Certificate, certificate: X509Certificate, search: Search): boolean {
+function hasSigned(issuer: X509Certificate, certificate: X509Certificate, search: Pick<Search, 'signaturesLeft'>): boolean {
   if (search.signaturesLeft-- <= 0) return false
   try {
     return certificate.verify(issuer.publicKey)

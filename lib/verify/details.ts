@@ -28,9 +28,10 @@ export function detailsOf(certificate: X509Certificate): CertificateDetails {
   }
 }
 
-/** Node separates the names by `, `, and quotes those that hold one. */
-function namesOf({ subjectAltName = '' }: X509Certificate): string[] {
-  return (subjectAltName.match(/(?:[^,"]|"(?:[^"\\]|\\.)*")+/g) ?? []).map((name) => name.trim())
+/** Node separates the names by `, `, and quotes those that hold one. Where it cannot read them it has `undefined`, or `null` (Node 20). */
+function namesOf(certificate: X509Certificate): string[] {
+  const text = certificate.subjectAltName as string | null | undefined
+  return ((text ?? '').match(/(?:[^,"]|"(?:[^"\\]|\\.)*")+/g) ?? []).map((name) => name.trim())
 }
 
 function keyOf(certificate: X509Certificate): string {

@@ -1,7 +1,8 @@
 import type { X509Certificate } from 'node:crypto'
 import { checkServerIdentity } from 'node:tls'
 import type { PeerCertificate } from 'node:tls'
-import { readDer, readDerChildren } from '../pin/der.js'
+import { readDerChildren } from '../pin/der.js'
+import { subjectOf } from './constraints.js'
 
 /**
  * Node's own decision on the host's name, `tls.checkServerIdentity`, on the two fields it reads.
@@ -17,7 +18,7 @@ export function checkName(hostname: string, leaf: X509Certificate): Error | unde
     subject: {
       // Read only when there is no usable subjectAltName.
       get CN() {
-        return hasTextSubject(leaf.raw) ? commonNamesOf(leaf.subject) : undefined
+        return hasTextSubject(leaf) ? commonNamesOf(leaf.subject) : undefined
       }
     }
   }
@@ -28,11 +29,9 @@ export function checkName(hostname: string, leaf: X509Certificate): Error | unde
  * Whether every part of the subject is a character string. Node prints a BIT STRING or a SEQUENCE as if it were text, but
  * takes no host's name from it (Node 20 then takes none from the other parts either).
  */
-function hasTextSubject(der: Buffer): boolean {
+function hasTextSubject(leaf: X509Certificate): boolean {
   try {
-    const fields = readDerChildren(readDerChildren(readDer(der))[0] ?? noValue())
-    const subject = fields[fields[0]?.tag === versionTag ? 5 : 4] ?? noValue()
-    const values = readDerChildren(subject).flatMap(readDerChildren).map((attribute) => readDerChildren(attribute)[1] ?? noValue())
+    const values = readDerChildren(subjectOf(leaf)).flatMap(readDerChildren).map((attribute) => readDerChildren(attribute)[1] ?? noValue())
     return values.every(({ tag }) => textTags.has(tag))
   } catch (error) {
     if (error instanceof RangeError) return false
@@ -43,8 +42,6 @@ function hasTextSubject(der: Buffer): boolean {
 function noValue(): never {
   throw new RangeError('not a certificate')
 }
-
-const versionTag = 0xa0
 
 // UTF8String, NumericString, PrintableString, TeletexString, IA5String, VisibleString, UniversalString, BMPString.
 const textTags = new Set([0x0c, 0x12, 0x13, 0x14, 0x16, 0x1a, 0x1c, 0x1e])

@@ -69,22 +69,48 @@ export class PeerRecord {
   }
 }
 
-/** The records of the leaves seen lately, for one set of trust anchors. Bounded. */
+/**
+ * The records of the leaves seen lately, for one set of trust anchors. Bounded: anybody can show any certificate, so of
+ * those that were not accepted only a few are kept, and none with much served, since all of that is kept with it.
+ */
 export class PeerRecords {
-  readonly #records = new Map<string, PeerRecord>()
+  readonly #accepted = new Map<string, PeerRecord>()
+  readonly #others = new Map<string, PeerRecord>()
 
-  constructor(readonly anchors: TrustAnchors, readonly limit = 1_000) {}
+  constructor(readonly anchors: TrustAnchors, readonly limit = 1_000, readonly otherLimit = 16) {}
 
   of(leaf: X509Certificate): PeerRecord {
     const fingerprint = leaf.fingerprint256
-    const known = this.#records.get(fingerprint)
-    // Moved to the end: the oldest entry is the first one.
-    if (known) this.#records.delete(fingerprint)
-    const record = known ?? new PeerRecord(leaf, this.anchors, fingerprint)
-    this.#records.set(fingerprint, record)
-    if (this.#records.size > this.limit) this.#records.delete(this.#records.keys().next().value as string)
-    return record
+    for (const [records, limit] of [[this.#accepted, this.limit], [this.#others, this.otherLimit]] as const) {
+      const known = records.get(fingerprint)
+      if (known) return remember(records, known, limit)
+    }
+    const record = new PeerRecord(leaf, this.anchors, fingerprint)
+    return isModest(leaf) ? remember(this.#others, record, this.otherLimit) : record
   }
+
+  /** Keeps the record of a peer that was accepted. */
+  accept(record: PeerRecord): void {
+    if (record.anchors !== this.anchors) return
+    this.#others.delete(record.fingerprint)
+    remember(this.#accepted, record, this.limit)
+  }
+}
+
+/** Moves it to the end: the oldest entry is the first one. */
+function remember(records: Map<string, PeerRecord>, record: PeerRecord, limit: number): PeerRecord {
+  records.delete(record.fingerprint)
+  records.set(record.fingerprint, record)
+  if (records.size > limit) records.delete(records.keys().next().value as string)
+  return record
+}
+
+const modestBytes = 16_384
+
+function isModest(leaf: X509Certificate): boolean {
+  let bytes = leaf.raw.length
+  for (const { raw } of servedAfter(leaf)) bytes += raw.length
+  return bytes <= modestBytes
 }
 
 export function summarise(certificate: X509Certificate): CertificateSummary {

@@ -6,7 +6,7 @@ import type { Policy } from '../policy/policy.js'
 import type { PolicySet } from '../policy/policy-set.js'
 import type { TrustAnchors } from './anchors.js'
 import type { VerifiedChain } from './chain.js'
-import { isInDate, servedAfter } from './chain.js'
+import { holdsWithAll, isInDate, servedAfter } from './chain.js'
 import { summarise } from './records.js'
 import type { PeerRecord } from './records.js'
 
@@ -131,6 +131,9 @@ function findMatch(peer: Peer, policy: Policy, now: number): PinMatch {
   if (leaf) return leaf
   if (!policy.usesChain || policy.trust === 'pin-only') throw mismatch(peer, policy, undefined, 'The leaf certificate is not pinned')
   const chain = peer.restricted ? peer.record.chain(peer.leaf, peer.anchors, now) : demandChain(peer, policy, now)
+  if (peer.restricted && !holdsWithAll(chain, peer.leaf, peer.anchors, peer.anchors.all, now)) {
+    throw new ChainUnverifiedError("Another trust anchor bears the name of an issuer in the chain, and does not vouch for what is below it: Node's own verification would end there", factsOf(peer, policy, chain))
+  }
   const match = chain && matchIssuer(chain, policy)
   if (match) return match
   if (isVouchedByOpenssl(peer)) return { pin: policy.pins.keys().next().value as string, depth: undefined }
