@@ -171,7 +171,7 @@ describe('an axios instance that has lost its pinning', () => {
   type Manager = { forEach?: unknown }
   const ways: Array<[string, (api: { interceptors: any }) => void]> = [
     ['the guard deleted', ({ interceptors }) => { delete (interceptors.request as Manager).forEach }],
-    ['the guard replaced', ({ interceptors }) => { (interceptors.request as Manager).forEach = () => undefined }],
+    ['the guard replaced', ({ interceptors }) => { Object.defineProperty(interceptors.request, 'forEach', { value: () => undefined }) }],
     ['its interceptors replaced', ({ interceptors }) => { Object.defineProperty(interceptors, 'request', { value: axios.create().interceptors.request }) }]
   ]
   test.each(ways)('is found: %s', (_, take) => {

@@ -1,4 +1,7 @@
+import { AxiosError } from 'axios'
+import type { InternalAxiosRequestConfig } from 'axios'
 import { BypassError } from '../errors.js'
+import type { PinningError } from '../errors.js'
 import { describeType } from '../pin/pin.js'
 import type { PinningCore } from '../pinning.js'
 import { ignoreRejection } from '../policy/late-answer.js'
@@ -36,5 +39,13 @@ export function sealFor(adapter: Adapter, fields: readonly string[]): Adapter {
       return settled
     }
     return adapter(locked).then(unlock, (reason: unknown) => Promise.reject(unlock(reason)))
+  }
+}
+
+/** An adapter that refuses its requests. */
+export function refusing(error: PinningError, onRefusal: () => void): Adapter {
+  return (config) => {
+    onRefusal()
+    return Promise.reject(AxiosError.from(error, error.code, config as InternalAxiosRequestConfig))
   }
 }

@@ -1,5 +1,5 @@
 import axios from 'axios'
-import type { AxiosInstance, AxiosInterceptorManager, CreateAxiosDefaults, InternalAxiosRequestConfig } from 'axios'
+import type { AxiosInstance, CreateAxiosDefaults, InternalAxiosRequestConfig } from 'axios'
 import { PolicyInvalidError } from '../errors.js'
 import { describeType } from '../pin/pin.js'
 import type { PolicyOptions, PolicySummary } from '../policy/policy-set.js'
@@ -8,7 +8,8 @@ import type { PinningOptions, PinningStatus } from '../pinning.js'
 import type * as https from 'node:https'
 import type { UndiciDispatcher } from '../transport/dispatcher.js'
 import type { Config } from './guard.js'
-import { createSealer } from './seal.js'
+import { guardInterceptors } from './interceptors.js'
+import { Sealer } from './seal.js'
 
 /** One policy, for one or several axios instances and agents. */
 export interface Pinning {
@@ -22,7 +23,7 @@ export interface Pinning {
   readonly dispatcher: UndiciDispatcher
   /**
    * A request interceptor, Dio's way: `instance.interceptors.request.use(pinning.interceptor)`. `attach` does the same and
-   * also survives interceptors that are cleared, ejected, or run later and return another config.
+   * also survives interceptors that are cleared, ejected, or run later and return another config, or change it later.
    */
   readonly interceptor: (config: InternalAxiosRequestConfig) => InternalAxiosRequestConfig
   /**
@@ -56,7 +57,8 @@ export interface Pinning {
  * ```
  *
  * A refusal rejects the request with an `AxiosError` whose `code` is `ERR_PIN_…` and whose `cause` is the
- * {@link PinningError}. Does not affect `axios.create(instance.defaults)`, which makes an instance of its own.
+ * {@link PinningError}. Does not affect `axios.create(instance.defaults)`, nor what `import { create } from 'axios'` makes,
+ * which are instances of their own.
  *
  * @throws {PolicyInvalidError | PinInvalidError | TypeError} naming the option
  */
@@ -84,9 +86,9 @@ export function createPinnedAxios(options: PinningOptions, axiosDefaults?: Creat
  */
 export function createPinning(options: PinningOptions): Pinning {
   const core = new PinningCore(options)
-  const seal = createSealer(core)
+  const sealer = new Sealer(core)
   const interceptor = (config: InternalAxiosRequestConfig): InternalAxiosRequestConfig => {
-    return isObject(config) ? (seal(config as unknown as Config) as unknown as InternalAxiosRequestConfig) : config
+    return isConfig(config) ? (sealer.inPlace(config as unknown as Config) as unknown as InternalAxiosRequestConfig) : config
   }
   return {
     agent: core.agent,
@@ -94,7 +96,7 @@ export function createPinning(options: PinningOptions): Pinning {
       return dispatcherOf(core)
     },
     interceptor,
-    attach: (instance) => attach(instance, interceptor, core),
+    attach: (instance) => attach(instance, interceptor, sealer, core),
     update: (pins) => core.update(pins),
     policyFor: (target) => core.policyFor(target),
     status: () => core.status(),
@@ -113,14 +115,14 @@ interface Attachment {
 
 type Pinnable = AxiosInstance & { [attachment]?: Attachment }
 
-function attach(instance: Pinnable, interceptor: Pinning['interceptor'], core: PinningCore): () => void {
+function attach(instance: Pinnable, interceptor: Pinning['interceptor'], sealer: Sealer, core: PinningCore): () => void {
   checkInstance(instance)
   const present = instance[attachment]
   if (present?.interceptor === interceptor) return present.detach
   if (present) throw new PolicyInvalidError('instance', 'another pinning is attached to it already; detach that first')
 
-  const visits = visitFirstAndLast(instance.interceptors, interceptor)
-  const undo = [core.watchInstance(visits.hold), visits.undo, pinOffspring(instance, interceptor, core)]
+  const guarded = guardInterceptors(instance, sealer)
+  const undo = [core.watchInstance(guarded.hold), guarded.undo, pinOffspring(instance, (offspring) => attach(offspring, interceptor, sealer, core))]
   const detach = (): void => {
     if (instance[attachment]?.interceptor !== interceptor) return
     for (const each of undo) each()
@@ -130,70 +132,14 @@ function attach(instance: Pinnable, interceptor: Pinning['interceptor'], core: P
   return detach
 }
 
-/**
- * axios asks its interceptor manager for the handlers of each request by `forEach`. Visiting ours before and after all
- * others makes it the first and the last to run in either order axios knows, whatever becomes of the list; `synchronous`
- * leaves the others' timing as it is.
- *
- * @returns `hold` says whether that is still so, `undefined` when the instance is gone
- */
-function visitFirstAndLast(interceptors: AxiosInstance['interceptors'], interceptor: Pinning['interceptor']): { undo: () => void; hold: () => boolean | undefined } {
-  type Visitable = AxiosInterceptorManager<InternalAxiosRequestConfig> & { forEach(visit: (handler: unknown) => void): void }
-  const handler = { fulfilled: interceptor, rejected: undefined, synchronous: true, runWhen: null }
-  const guard = (manager: Visitable): Visitable => {
-    const { forEach } = manager
-    manager.forEach = function (visit) {
-      visit(handler)
-      forEach.call(this, visit)
-      visit(handler)
-    }
-    guards.add(manager.forEach)
-    return manager
-  }
-  const unguard = (manager: Partial<Visitable>): void => void delete manager.forEach
-
-  let current = guard(interceptors.request as Visitable)
-  const get = (): Visitable => current
-  guards.add(get)
-  // A new manager put in its place is guarded as well.
-  Object.defineProperty(interceptors, 'request', {
-    configurable: true,
-    enumerable: true,
-    get,
-    set: (manager: Visitable) => {
-      unguard(current)
-      current = guard(manager)
-    }
-  })
-  const undo = (): void => {
-    unguard(current)
-    Object.defineProperty(interceptors, 'request', { configurable: true, enumerable: true, writable: true, value: current })
-  }
-  return { undo, hold: holdsOf(new WeakRef(interceptors)) }
-}
-
-/** The functions put into managers of interceptors, and in the place of managers. */
-const guards = new WeakSet<object>()
-
-/** Apart, so that it keeps nothing of the instance alive. */
-function holdsOf(watched: WeakRef<AxiosInstance['interceptors']>): () => boolean | undefined {
-  return () => {
-    const interceptors = watched.deref()
-    if (interceptors === undefined) return undefined
-    const { get } = Object.getOwnPropertyDescriptor(interceptors, 'request') ?? {}
-    const { forEach } = interceptors.request as unknown as { forEach?: object }
-    return get !== undefined && guards.has(get) && forEach !== undefined && guards.has(forEach)
-  }
-}
-
 /** Instances made by `instance.create()` are pinned too. */
-function pinOffspring(instance: AxiosInstance, interceptor: Pinning['interceptor'], core: PinningCore): () => void {
+function pinOffspring(instance: AxiosInstance, pin: (offspring: AxiosInstance) => void): () => void {
   const create = (instance as { create?: AxiosInstance['create'] }).create
   if (typeof create !== 'function') return () => undefined
   const own = Object.getOwnPropertyDescriptor(instance, 'create')
   instance.create = function (...args) {
     const offspring = create.apply(this, args)
-    attach(offspring, interceptor, core)
+    pin(offspring)
     return offspring
   }
   return () => {
@@ -207,6 +153,6 @@ function checkInstance(instance: unknown): void {
   if (typeof manager?.forEach !== 'function') throw new TypeError(`An axios instance is needed, not ${describeType(instance)}`)
 }
 
-function isObject(value: unknown): value is object {
-  return typeof value === 'object' && value !== null
+function isConfig(value: unknown): boolean {
+  return (typeof value === 'object' && value !== null) || typeof value === 'function'
 }
