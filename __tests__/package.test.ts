@@ -1,4 +1,5 @@
 import { execFileSync } from 'node:child_process'
+import { createRequire } from 'node:module'
 import { mkdtempSync, mkdirSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -67,6 +68,18 @@ test.each(['mjs', 'cjs'])('what most programs do not need is loaded when an opti
   expect(asked).toEqual(['ERR_PIN_POLICY_INVALID', 'ERR_PIN_POLICY_INVALID'])
   // The axios that a program imports is the one whose instances it gets.
   expect([own, code]).toEqual([true, 'ERR_PIN_BYPASS'])
+})
+
+test('a bundler puts it into one file, without the optional peers', () => {
+  const esbuild = createRequire(createRequire(__filename).resolve('tsx/package.json'))('esbuild') as { buildSync(options: object): void }
+  writeFileSync(join(home, 'bundled.mjs'), `import axios from 'axios'\nimport { findPinningError, pinAxios } from 'axios-ssl-pinning'\nimport { createAuthority, startHttpsServer } from 'axios-ssl-pinning/testing'\n;(async () => {${body}\nconsole.log(codes.join())})()`)
+  const absent = ['undici', '@opentelemetry/api']
+  esbuild.buildSync({
+    absWorkingDir: home, entryPoints: ['bundled.mjs'], outfile: join(home, 'bundle', 'out.cjs'), bundle: true, platform: 'node', format: 'cjs', logLevel: 'error',
+    // As where these are not installed.
+    alias: Object.fromEntries(absent.map((name) => [name, `./no-such-folder/${name}`])),
+  })
+  expect(run('bundle/out.cjs', readFileSync(join(home, 'bundle', 'out.cjs'), 'utf8'))).toContain('200,ERR_PIN_MISMATCH')
 })
 
 test('its command runs', () => {

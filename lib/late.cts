@@ -52,10 +52,15 @@ export function loadLevenshtein(): typeof import('fastest-levenshtein') {
 
 /**
  * An optional peer.
- * @throws {Error} with the code `MODULE_NOT_FOUND` when it is not installed
+ * @throws {Error} when it is not installed
  */
 export function loadUndici(): typeof import('undici') {
-  return require('undici') as typeof import('undici')
+  // Within `try` bundlers may go on without it.
+  try {
+    return require('undici') as typeof import('undici')
+  } catch (cause) {
+    throw new Error('undici cannot be loaded', { cause })
+  }
 }
 
 export function loadSaxes(): typeof import('saxes') {

@@ -143,10 +143,29 @@ test('detach restores the instance exactly', async () => {
   expect((await api.get(impostor.url)).status).toBe(200)
 })
 
-test('attaching a second pinning to an instance is an error', () => {
+test('pinning.detach() does the same, to instances that are its own; closed and attached once more, a pinning pins', async () => {
+  const [api, other] = [axios.create(), axios.create()]
+  const unpinned = { httpsAgent: new https.Agent({ ca: root.pem }) }
+  const [pinning, another] = [createPinning({ allowedSHAFingerprints: pins, tls }), createPinning({ allowedSHAFingerprints: pins, tls })]
+  pinnings.push(pinning, another)
+  pinning.attach(api)
+  another.attach(other)
+  pinning.detach(other)
+  pinning.detach(axios.create())
+  expect((await failure(other.get(impostor.url))).code).toBe('ERR_PIN_MISMATCH')
+  await pinning.close()
+  expect((await failure(api.get(impostor.url))).code).toBe('ERR_PIN_MISMATCH')
+  expect((await api.get(genuine.url)).status).toBe(200)
+  pinning.detach(api)
+  expect((await api.get(impostor.url, unpinned)).status).toBe(200)
+  another.attach(api)
+  expect((await failure(api.get(impostor.url))).code).toBe('ERR_PIN_MISMATCH')
+})
+
+test('attaching a second pinning to an instance is an error that says what to do', () => {
   const api = axios.create()
   pin(api)
-  expect(() => pinAxios(api, { allowedSHAFingerprints: pins })).toThrow(expect.objectContaining({ code: 'ERR_PIN_POLICY_INVALID' }))
+  expect(() => pinAxios(api, { allowedSHAFingerprints: pins })).toThrow(expect.objectContaining({ code: 'ERR_PIN_POLICY_INVALID', message: expect.stringMatching(/update\(pins\).*detach\(instance\)/) }))
   expect(() => pinAxios({} as AxiosInstance, { allowedSHAFingerprints: pins })).toThrow(TypeError)
 })
 

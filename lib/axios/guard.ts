@@ -1,7 +1,7 @@
 import { BypassError } from '../errors.js'
 import type { PinningError } from '../errors.js'
 import type { PinningCore } from '../pinning.js'
-import { RefusingAgent } from '../transport/agent.js'
+import { RefusingAgent } from '../transport/refusing-agent.js'
 import { askForAdapter, refusing, sealFor } from './allowed-adapter.js'
 import { carryCookies, findCookieJar } from './cookie-jar.js'
 import { findFetchBypass, sealFetch, sealFetchFor } from './fetch.js'

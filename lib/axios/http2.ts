@@ -1,6 +1,6 @@
 import { BypassError } from '../errors.js'
 import type { PinningCore } from '../pinning.js'
-import { RefusingAgent } from '../transport/agent.js'
+import { RefusingAgent } from '../transport/refusing-agent.js'
 import { isPinnedConnection } from '../transport/http2.js'
 import { findTlsOption } from '../transport/tls-options.js'
 

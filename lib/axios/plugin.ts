@@ -28,10 +28,12 @@ export interface Pinning {
   readonly interceptor: (config: InternalAxiosRequestConfig) => InternalAxiosRequestConfig
   /**
    * Pins an instance, and every instance made by its `create()`. Attaching the same one again changes nothing.
-   * @returns a function that restores the instance exactly
+   * @returns a function that restores the instance exactly, as `detach` does
    * @throws {PolicyInvalidError} when another pinning is attached to it
    */
   attach(instance: AxiosInstance): () => void
+  /** Restores an instance that this pinning is attached to: it is not pinned any more. Does nothing to others. */
+  detach(instance: AxiosInstance): void
   /**
    * Swaps the whole policy at once; the next request already meets it. Nothing changes when it throws.
    * @param pins an array means `allowedSHAFingerprints`, an object means `pins`
@@ -44,7 +46,10 @@ export interface Pinning {
   status(): PinningStatus
   /** Looks for a new signed pin set now (`updates`); ends when it has been judged. Never rejects: see `onUpdate` and `status()`. */
   refresh(): Promise<void>
-  /** Closes every socket, ends the updates, and delivers the reports that wait, within two seconds. */
+  /**
+   * Closes every socket, ends the updates, and delivers the reports that wait, within two seconds. Instances stay pinned:
+   * what they send afterwards goes over new connections, judged by the same policy.
+   */
   close(): Promise<void>
 }
 
@@ -97,6 +102,10 @@ export function createPinning(options: PinningOptions): Pinning {
     },
     interceptor,
     attach: (instance) => attach(instance, interceptor, sealer, core),
+    detach: (instance) => {
+      const present = (instance as Pinnable)[attachment]
+      if (present?.interceptor === interceptor) present.detach()
+    },
     update: (pins) => core.update(pins),
     policyFor: (target) => core.policyFor(target),
     status: () => core.status(),
@@ -119,7 +128,7 @@ function attach(instance: Pinnable, interceptor: Pinning['interceptor'], sealer:
   checkInstance(instance)
   const present = instance[attachment]
   if (present?.interceptor === interceptor) return present.detach
-  if (present) throw new PolicyInvalidError('instance', 'another pinning is attached to it already; detach that first')
+  if (present) throw new PolicyInvalidError('instance', 'another pinning is attached to it already; right would be update(pins) of that one for other pins, or its detach(instance) first')
 
   const guarded = guardInterceptors(instance, sealer)
   const undo = [core.watchInstance(guarded.hold), guarded.undo, pinOffspring(instance, (offspring) => attach(offspring, interceptor, sealer, core))]

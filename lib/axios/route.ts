@@ -3,7 +3,7 @@ import type * as https from 'node:https'
 import { BypassError } from '../errors.js'
 import type { PinningError } from '../errors.js'
 import type { PinningCore } from '../pinning.js'
-import { RefusingAgent } from '../transport/agent.js'
+import { RefusingAgent } from '../transport/refusing-agent.js'
 import { isTunnelAgent, readProxy, viaAgent } from '../transport/proxy.js'
 import type { ProxyRule } from '../transport/proxy.js'
 

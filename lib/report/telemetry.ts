@@ -57,11 +57,15 @@ export function startTelemetry(given: unknown, events: EventStream, observed: Ob
   const options = readOpenTelemetry(given)
   let telemetry: Telemetry | undefined
   let ended = false
-  const loading = import('@opentelemetry/api').then((api) => (telemetry = ended ? undefined : new Telemetry(api, options, observed)))
-  loading.catch((error: unknown) => process.emitWarning(`axios-ssl-pinning: @opentelemetry/api could not be loaded, so there are no metrics: ${String(error).split('\n')[0]}`, { type: 'PinningWarning' }))
+  const unavailable = (error: unknown): undefined => void process.emitWarning(`axios-ssl-pinning: @opentelemetry/api could not be loaded, so there are no metrics (npm install @opentelemetry/api): ${String(error).split('\n')[0]}`, { type: 'PinningWarning' })
+  // With `catch` right behind it a bundler may go on without the package.
+  const loading = import('@opentelemetry/api')
+    .catch(unavailable)
+    .then((api) => (telemetry = ended || !api ? undefined : new Telemetry(api, options, observed)))
+    .catch(unavailable)
   const when = (record: (telemetry: Telemetry) => void): void => {
     if (telemetry) record(telemetry)
-    else loading.then((loaded) => loaded && record(loaded)).catch(() => undefined)
+    else void loading.then((loaded) => loaded && record(loaded)).catch(() => undefined)
   }
   const connection = (event: ConnectionEvent): void => when((each) => each.connection(event))
   const ends = [
