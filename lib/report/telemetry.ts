@@ -58,7 +58,7 @@ export function startTelemetry(given: unknown, events: EventStream, observed: Ob
   let telemetry: Telemetry | undefined
   let ended = false
   const loading = import('@opentelemetry/api').then((api) => (telemetry = ended ? undefined : new Telemetry(api, options, observed)))
-  loading.catch((error: unknown) => process.emitWarning(`axios-ssl-pinning: @opentelemetry/api could not be loaded, so there are no metrics: ${String(error).split('\n')[0]}`, { type: 'PinningWarning' }))
+  loading.catch((error: unknown) => process.emitWarning(`axios-ssl-pinning: @opentelemetry/api could not be loaded, so there are no metrics (npm install @opentelemetry/api, or leave openTelemetry out): ${String(error).split('\n')[0]}`, { type: 'PinningWarning' }))
   const when = (record: (telemetry: Telemetry) => void): void => {
     if (telemetry) record(telemetry)
     else loading.then((loaded) => loaded && record(loaded)).catch(() => undefined)
