@@ -257,7 +257,7 @@ function statusText(status: number | undefined): string {
 
 /** Says where the proxy comes from, which may be unknown to whoever reads it. */
 function proxyFailure(proxy: Proxy, status: number | undefined, reason: string, options?: ErrorOptions): ProxyError {
-  const source = proxy.variable === undefined ? '' : ` (it is named by ${proxy.variable} in the environment; right would be a proxy that can be used there, the host in NO_PROXY, or proxy: false)`
+  const source = proxy.variable === undefined ? '' : ` (it is named by ${proxy.variable} in the environment; right would be a proxy that can be used there, the host in NO_PROXY, or proxy: false (--no-proxy on the command line))`
   return new ProxyError(proxy.shown, status, `${reason}${source}`, options)
 }
 
