@@ -116,8 +116,8 @@ describe('what an error tells', () => {
   })
 
   test('is the nearest patterns, of a host without pins', () => {
-    expect(new HostUnpinnedError('a.test', 443, ['b.test', 'c.test']).message).toBe("No pins are known for a.test:443; the nearest patterns are b.test, c.test. Add pins for it, or set unpinnedHosts: 'allow'.")
-    expect(new HostUnpinnedError('a.test', 443, []).message).toBe("No pins are known for a.test:443. Add pins for it, or set unpinnedHosts: 'allow'.")
+    expect(new HostUnpinnedError('a.test', 443, ['b.test', 'c.test']).message).toBe("No pins are known for a.test:443; there are pins for b.test, c.test. Right would be a host that these cover, or pins for this one; only where PKI alone may decide for every host without pins, unpinnedHosts: 'allow'.")
+    expect(new HostUnpinnedError('a.test', 443, []).message).toBe("No pins are known for a.test:443. Right would be pins for it; only where PKI alone may decide for every host without pins, unpinnedHosts: 'allow'.")
   })
 
   test('is the option that would leave the agent, of a bypass', () => {

@@ -58,6 +58,8 @@ export type DiagnosisVerdict =
   | 'pins-stale' /** the pins are too old */
   | 'rejected-key' /** a certificate or key that the policy rejects by name */
   | 'chain-incomplete' /** intermediate certificates are missing */
+  | 'no-trust-anchor' /** it is the pinned key, and no trust anchor vouches for it: a private CA, or a self-signed certificate */
+  | 'misplaced-pin' /** a certificate of the chain is pinned, in a place where that pin does not count */
   | 'host-unpinned' /** no pins for this host */
   | 'bypass' /** an option would leave the pinned agent */
   | 'unknown'
@@ -197,12 +199,12 @@ export class ChainUnverifiedError extends PinningError implements PeerFacts {
 export class HostUnpinnedError extends PinningError {
   readonly host: string
   readonly port: number
-  /** Up to three patterns that look most like the host. */
+  /** Up to three patterns: those that look most like the host, else the first ones. */
   readonly nearest: readonly string[]
 
   constructor(host: string, port: number, nearest: readonly string[]) {
-    const hint = nearest.length > 0 ? `; the nearest patterns are ${nearest.join(', ')}` : ''
-    super('ERR_PIN_HOST_UNPINNED', `No pins are known for ${/^[\x21-\x7e]+$/.test(host) ? host : JSON.stringify(host)}:${port}${hint}. Add pins for it, or set unpinnedHosts: 'allow'.`)
+    const hint = nearest.length > 0 ? `; there are pins for ${nearest.join(', ')}` : ''
+    super('ERR_PIN_HOST_UNPINNED', `No pins are known for ${/^[\x21-\x7e]+$/.test(host) ? host : JSON.stringify(host)}:${port}${hint}. ${nearest.length > 0 ? 'Right would be a host that these cover, or pins for this one' : 'Right would be pins for it'}; only where PKI alone may decide for every host without pins, unpinnedHosts: 'allow'.`)
     this.host = host
     this.port = port
     this.nearest = nearest

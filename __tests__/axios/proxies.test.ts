@@ -374,6 +374,15 @@ describe('a proxy that opens no tunnel: ERR_PIN_PROXY with its status, and never
     expect([error.code, error.message]).toEqual(['ERR_PIN_PROXY', expect.stringMatching(/^The proxy http:\/\/127\.0\.0\.1:\d+ cannot be used: .*ECONNREFUSED/)])
   })
 
+  test.each(['HTTPS_PROXY', 'all_proxy'])('nobody listens there, and %s of the environment names it', async (name) => {
+    const gone = await startProxy()
+    await gone.close()
+    process.env[name] = gone.url.replace('//', '//user:secret@')
+    const error = await failure(pinned().api.get(genuine.url))
+    expect([error.code, error.message]).toEqual(['ERR_PIN_PROXY', expect.stringMatching(new RegExp(`^The proxy http://127\\.0\\.0\\.1:\\d+ cannot be used: .*ECONNREFUSED.* \\(it is named by ${name} in the environment; .*NO_PROXY, or proxy: false \\(--no-proxy on the command line\\)\\)$`))])
+    expect(error.message).not.toContain('secret')
+  })
+
   test('the host behind it is down', async () => {
     const via = await proxy()
     const error = await failure(pinned({ proxy: via.url }).api.get('https://localhost:1/'))

@@ -159,6 +159,16 @@ test('a host that only reports is judged as if it enforced', async () => {
   expect(await checkOne({ publicKeys: [backup.pin], expires: '2026-01-01', onExpiry: 'report-only' })).toMatchObject({ code: 1, host: { status: 'refused' } })
 })
 
+test('the pinned key without a trust anchor: what to do names --ca', async () => {
+  const strange = createAuthority({ name: 'Private Root' })
+  const certificate = strange.issue()
+  const server = await start(certificate, { chain: [strange] })
+  const { stdout, code } = await runCommand(['check', '--ca', ca, pinsFile({ [`localhost:${server.port}`]: [certificate.pin, backup.pin] })])
+  expect(code).toBe(1)
+  expect(stdout).toContain('no-trust-anchor (confidence: high). To do: Pass the certificate of its CA as --ca,')
+  expect(stdout).not.toMatch(/tls\.ca|Something between/)
+})
+
 test('one that cannot be reached is 3, and refused beats unreachable beats expiring', async () => {
   const [good, bad, late] = [await start(), await start(issuing.issue()), await start(soon)]
   const [plain, stalled] = [await startPlainServer(), await startStalledServer()]

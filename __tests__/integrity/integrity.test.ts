@@ -154,7 +154,7 @@ test("'report' changes no request, and tells the log and the channel once", asyn
   for (let i = 0; i < 2; i++) expect(await send(pinning.agent, server.port)).toMatchObject({ status: 200 })
   pinning.status()
   expect(heard).toEqual([{ time: expect.any(Date), name: 'inspector', detail: expect.any(String) }])
-  expect(lines).toEqual([[expect.objectContaining({ name: 'inspector', detail: expect.any(String) }), 'integrity: inspector found']])
+  expect(lines).toEqual([[expect.objectContaining({ finding: 'inspector', detail: expect.any(String) }), 'integrity: inspector found']])
 })
 
 test('a look that fails is a finding, and refuses where findings do', () => {

@@ -77,7 +77,7 @@ const cases: Case[] = [
   ['NODE_TLS_REJECT_UNAUTHORIZED=0', () => ({ env: { NODE_TLS_REJECT_UNAUTHORIZED: '0' } }), () => ['NODE_TLS_REJECT_UNAUTHORIZED']],
   ['NODE_TLS_REJECT_UNAUTHORIZED=1, which is the default', () => ({ env: { NODE_TLS_REJECT_UNAUTHORIZED: '1' } }), () => []],
   ['NODE_EXTRA_CA_CERTS', () => ({ env: { NODE_EXTRA_CA_CERTS: inHome('empty.pem') } }), () => ['NODE_EXTRA_CA_CERTS']],
-  ['SSL_CERT_FILE and SSL_CERT_DIR', () => ({ env: { SSL_CERT_FILE: inHome('empty.pem'), SSL_CERT_DIR: home } }), () => ['SSL_CERT_FILE', 'SSL_CERT_DIR']],
+  ['SSL_CERT_FILE and SSL_CERT_DIR', () => ({ env: { SSL_CERT_FILE: inHome('empty.pem'), SSL_CERT_DIR: home } }), () => []],
   ['SSLKEYLOGFILE', () => ({ env: { SSLKEYLOGFILE: inHome('keys.log') } }), () => ['SSLKEYLOGFILE']],
   ['--use-openssl-ca, with SSL_CERT_FILE', () => ({ env: { SSL_CERT_FILE: inHome('empty.pem') }, nodeOptions: ['--use-openssl-ca'] }), () => ['SSL_CERT_FILE', '--use-openssl-ca']],
   ['--tls-keylog', () => ({ nodeOptions: ['--tls-keylog', inHome('keys.log')] }), () => ['--tls-keylog']],
@@ -92,6 +92,8 @@ const cases: Case[] = [
   ['-r and --import', () => ({ nodeOptions: ['-r', inHome('nothing.cjs'), `--import=${inHome('nothing.mjs')}`] }), () => [`--require ${inHome('nothing.cjs')}`, `--import ${inHome('nothing.mjs')}`]],
   ['--loader', () => ({ nodeOptions: ['--loader', inHome('nothing.mjs')] }), () => [`--loader ${inHome('nothing.mjs')}`]],
   ['NODE_OPTIONS with a preload in quotes', () => ({ env: { NODE_OPTIONS: `--require "${inHome('with space', 'nothing.cjs')}" --experimental-loader ${inHome('nothing.mjs')}` } }), () => [`--require ${inHome('with space', 'nothing.cjs')}`, `--loader ${inHome('nothing.mjs')}`]],
+  ['--use-openssl-ca in NODE_OPTIONS, with SSL_CERT_FILE', () => ({ env: { SSL_CERT_FILE: inHome('empty.pem'), NODE_OPTIONS: '--use-openssl-ca' } }), () => ['SSL_CERT_FILE', '--use-openssl-ca']],
+  ...(hasSystemCa ? [['--use-system-ca, with SSL_CERT_DIR', () => ({ env: { SSL_CERT_DIR: home }, nodeOptions: ['--use-system-ca'] }), () => [...(['win32', 'darwin'].includes(process.platform) ? [] : ['SSL_CERT_DIR']), '--use-system-ca']] as Case] : []),
   ...(hasSystemCa ? [['--use-system-ca', () => ({ nodeOptions: ['--use-system-ca'] }), () => ['--use-system-ca']] as Case] : []),
   ['switches that have nothing to do with it', () => ({ nodeOptions: ['--enable-source-maps', '--max-old-space-size=200'], env: { NODE_OPTIONS: '--no-deprecation' } }), () => []]
 ]
@@ -113,8 +115,10 @@ test.each(cases)('%s', (name, _, expected) => {
   for (const { detail } of seen.findings) expect(detail).toMatch(/^\S.*\S$/)
 })
 
-test('SSL_CERT_FILE says whether Node reads it', () => {
-  expect(results.get('SSL_CERT_FILE and SSL_CERT_DIR')?.findings[0]?.detail).toContain('does not read it')
+test('SSL_CERT_FILE is a finding where Node reads it only, and refuses nothing else', async () => {
+  expect(results.get('SSL_CERT_FILE and SSL_CERT_DIR')?.findings).toEqual([])
+  const refusing = await look({ env: { SSL_CERT_FILE: inHome('empty.pem'), SSL_CERT_DIR: home }, input: { integrity: 'refuse' } })
+  expect([refusing.names, refusing.refusal]).toEqual([[], undefined])
   expect(results.get('--use-openssl-ca, with SSL_CERT_FILE')?.findings[0]?.detail).toContain('the trust anchors are those of this file')
 })
 

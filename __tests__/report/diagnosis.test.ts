@@ -36,6 +36,7 @@ const leafOf = (issuer: Authority, options: CertificateOptions = {}): IssuedCert
 
 const old = leafOf(publicCa, { notBefore: days(-80), notAfter: days(10) })
 const young = leafOf(publicCa, { notBefore: days(-5), notAfter: days(85) })
+const selfSigned = createSelfSigned({ name: host, names, notBefore: days(-10), notAfter: days(80) })
 
 // The bundled roots cannot sign anything here: these two stand in for public CAs.
 jest.mock('../../lib/report/public-roots.js', () => ({ isPublicRoot: ({ subject }: { subject: string }) => /Public Trust|Other Trust/.test(subject) }))
@@ -91,6 +92,12 @@ const situations: readonly Situation[] = [
   { title: 'a rotation, and updates of the pins are overdue', leaf: young, accepted: [old], facts: { pinSet: { updatedAt: now - 20 * dayMs, stale: true, failure: 'HTTP 503' } }, expected: ['pins-stale', 'medium', /last brought up to date 20 days ago.*HTTP 503/] },
   { title: 'updates of the pins are overdue, and nothing earlier is known', leaf: young, facts: { pinSet: { updatedAt: now - 20 * dayMs, stale: true } }, expected: ['pins-stale', 'low', /an update is overdue/] },
   { title: 'the key is one that the policy rejects', leaf: young, policy: { pins: [old.pin], rejected: [young.pin] }, expected: ['rejected-key', 'high', /rejects sha256/] },
+  { title: 'the pinned key, of a CA that is no trust anchor', leaf: leafOf(corporateRoot, { key: old.key }), served: [corporateRoot], code: 'SELF_SIGNED_CERT_IN_CHAIN', expected: ['no-trust-anchor', 'high', /holds the key of a pinned certificate \(sha256\/.*no trust anchor vouches for it.*Acme Inspection CA/] },
+  { title: 'the pinned key, self-signed', leaf: selfSigned, code: 'DEPTH_ZERO_SELF_SIGNED_CERT', policy: { publicKeys: [selfSigned.pin] }, expected: ['no-trust-anchor', 'high', /self-signed, so no trust anchor vouches for it/] },
+  { title: 'a certificate that a pinned CA has signed, which is no trust anchor', leaf: leafOf(corporateRoot), served: [corporateRoot], code: 'ERR_PIN_CHAIN_UNVERIFIED', policy: { authorities: [corporateRoot.pin] }, expected: ['no-trust-anchor', 'high', /signed by a pinned CA \("CN=Acme Inspection CA, O=Acme Corp"/] },
+  { title: "the leaf's key is pinned, under authorities", leaf: young, policy: { authorities: [young.pin, otherRoot.pin] }, expected: ['misplaced-pin', 'high', /is the key of the server's own certificate, but stands under authorities/] },
+  { title: 'the key of the CA is pinned, under publicKeys', leaf: young, policy: { publicKeys: [publicRoot.pin] }, expected: ['misplaced-pin', 'high', /is the key of the CA "CN=Public Root, O=Public Trust, C=US", but stands under publicKeys/] },
+  { title: "the fingerprint of the CA is pinned, as the leaf's", leaf: young, policy: { pins: [publicCa.fingerprint] }, expected: ['misplaced-pin', 'high', /is the fingerprint of the CA "CN=Public CA 1, O=Public Trust, C=US", but stands under certificates or pins/] },
   { title: 'the server leaves out its intermediate', leaf: young, served: [], code: 'UNABLE_TO_VERIFY_LEAF_SIGNATURE', expected: ['chain-incomplete', 'low', /its own certificate alone/] },
   { title: 'the server leaves out the intermediate of earlier certificates', leaf: young, served: [], code: 'UNABLE_TO_VERIFY_LEAF_SIGNATURE', accepted: [old], expected: ['chain-incomplete', 'medium', /name the same issuer/] },
   { title: "the server sends a certificate of another issuer than before, and nothing else", leaf: leafOf(corporateRoot), served: [], code: 'UNABLE_TO_VERIFY_LEAF_SIGNATURE', accepted: [old], expected: ['intercepting-proxy', 'high', /Acme Inspection CA/] },
@@ -136,6 +143,35 @@ test('a rotation has the new pins ready to paste, and so have the other changes 
   expect(diagnosisOf(/seen again/).newPins).toEqual([young.pin, young.fingerprint])
   expect(diagnosisOf(/mitmproxy/).newPins).toBeUndefined()
   expect(formatDiagnosis(diagnosisOf(/when a renewal was due/))).toContain(`New pin: ${young.pin}`)
+})
+
+test('where nothing earlier is known, it is said that a changed key cannot be told from an attacker, before any new pin', () => {
+  const text = formatDiagnosis(diagnose(factsOf({ title: '', leaf: young, expected: ['', '', /./] })))
+  expect(text).toMatch(/a changed key cannot be told from an attacker[^]*Do not add the new pins before[^]*New pin: /)
+})
+
+test('advice says what to do, and names the option that the reader has', () => {
+  const untrusted = { title: '', leaf: leafOf(corporateRoot), code: 'SELF_SIGNED_CERT_IN_CHAIN', served: [corporateRoot], expected: ['', '', /./] } as const
+  const pinned = { ...untrusted, policy: { pins: [untrusted.leaf.pin] } }
+  expect(diagnose(factsOf(untrusted)).advice).toMatch(/^Find out whose CA that is\. If the server uses a private one, pass that CA as tls\.ca\./)
+  expect(diagnose(factsOf(pinned)).advice).toMatch(/^Pass the certificate of its CA as tls\.ca, if that is a private CA/)
+  for (const situation of [untrusted, pinned]) {
+    const { advice, newPins } = diagnose(factsOf({ ...situation, facts: { caOption: '--ca' } }))
+    expect([advice, newPins]).toEqual([expect.stringMatching(/as --ca[.,]/), undefined])
+    expect(advice).not.toContain('tls.ca')
+  }
+  for (const { advice } of situations.map((each) => diagnose(factsOf(each)))) expect(advice).not.toMatch(/^Something|^\w+ reads/)
+})
+
+test('a pinned CA that was only sent, and has signed nothing, proves nothing', () => {
+  const impostor = { title: '', leaf: leafOf(otherRoot), served: [corporateRoot], code: 'SELF_SIGNED_CERT_IN_CHAIN', ca: [publicRoot], policy: { pins: [corporateRoot.pin] }, expected: ['', '', /./] } as const
+  expect(diagnose(factsOf(impostor)).verdict).toBe('intercepting-proxy')
+})
+
+test('a CA pin in the wrong place explains no change of a certificate that the other pins accepted', () => {
+  const changed = { title: '', leaf: young, accepted: [old], policy: { publicKeys: [old.pin, publicCa.pin] }, expected: ['', '', /./] } as const
+  expect(diagnose(factsOf(changed)).verdict).toBe('key-rotated')
+  expect(diagnose(factsOf({ ...changed, accepted: [] })).advice).toMatch(/under authorities.*every certificate that it issues/)
 })
 
 test('docs/diagnosis.md lists each of these', () => {
@@ -227,6 +263,46 @@ describe('over real connections', () => {
     expect(findPinningError(error)).toBeUndefined()
     expect(findDiagnosis(error)).toMatchObject({ verdict: 'intercepting-proxy', product: 'mitmproxy' })
     expect((error as Error).message).toBe(plain.message)
+  })
+
+  test.each([
+    ['a private CA that was not given', (leaf: IssuedCertificate) => ({ publicKeys: [leaf.pin, createSelfSigned().pin] }), /Pass the certificate of its CA as tls\.ca/],
+    ['a private CA that was pinned, and not given', () => ({ authorities: [root.pin, createSelfSigned().pin] }), /Pass the certificate of its CA as tls\.ca/]
+  ])('the pinned key without a trust anchor: %s', async (_title, policyOf, advice) => {
+    const leaf = root.issue()
+    const server = await startServer({ certificate: leaf, chain: [root] })
+    const pinning = createPinning({ pins: { localhost: policyOf(leaf) } })
+    const error = await axios.get(server.url, { httpsAgent: pinning.agent, proxy: false }).catch((thrown: unknown) => thrown)
+    await Promise.all([pinning.close(), server.close()])
+    expect(findDiagnosis(error)).toMatchObject({ verdict: 'no-trust-anchor', confidence: 'high', advice: expect.stringMatching(advice) })
+    expect(server.requests).toHaveLength(0)
+  })
+
+  test('a self-signed certificate whose key is pinned: trust pin-only is what it wants', async () => {
+    const leaf = createSelfSigned()
+    const server = await startServer({ certificate: leaf })
+    const [strict, right] = [{}, { trust: 'pin-only' as const }].map((trust) => createPinning({ pins: { localhost: { publicKeys: [leaf.pin, createSelfSigned().pin], ...trust } } })) as [ReturnType<typeof createPinning>, ReturnType<typeof createPinning>]
+    const error = await axios.get(server.url, { httpsAgent: strict.agent, proxy: false }).catch((thrown: unknown) => thrown)
+    expect(findDiagnosis(error)).toMatchObject({ verdict: 'no-trust-anchor', advice: expect.stringContaining(`publicKeys: ['${leaf.pin}'], trust: 'pin-only'`) })
+    expect((await send(right.agent, server.port)).status).toBe(200)
+    await Promise.all([strict.close(), right.close(), server.close()])
+  })
+
+  test.each<[string, (leaf: IssuedCertificate) => object, RegExp, RegExp]>([
+    ["the leaf's key under authorities", (leaf) => ({ pins: { localhost: { authorities: [leaf.pin, createSelfSigned().pin] } } }), /^No certificate of the verified chain is pinned in its own place /, /^Put sha256\S+ under publicKeys instead of authorities/],
+    ["the leaf's fingerprint under authorities", (leaf) => ({ pins: { localhost: { authorities: [leaf.fingerprint, createSelfSigned().pin] } } }), /in its own place /, /^Put [A-F0-9:]{95} under certificates instead/],
+    ['the key of the CA under publicKeys', () => ({ pins: { localhost: { publicKeys: [root.pin, createSelfSigned().pin] } } }), /^The leaf certificate is not pinned /, /^Put sha256\S+ under authorities, or under pins/],
+    ['the fingerprint of the CA in allowedSHAFingerprints', () => ({ allowedSHAFingerprints: [root.fingerprint, createSelfSigned().pin] }), /is pinned/, new RegExp(`Put its key's pin ${root.pin.replace(/[+/]/g, '.')} there`)]
+  ])('a pin in the wrong place is told, and stays refused: %s', async (_title, policyOf, message, advice) => {
+    const leaf = root.issue()
+    const server = await startServer({ certificate: leaf })
+    const pinning = createPinning({ ...policyOf(leaf), tls: { ca: root.pem } })
+    const error = await axios.get(server.url, { httpsAgent: pinning.agent, proxy: false }).catch((thrown: unknown) => thrown)
+    await Promise.all([pinning.close(), server.close()])
+    expect(findPinningError(error)).toMatchObject({ code: 'ERR_PIN_MISMATCH', message: expect.stringMatching(message) })
+    expect(findDiagnosis(error)).toMatchObject({ verdict: 'misplaced-pin', confidence: 'high', advice: expect.stringMatching(advice) })
+    expect((error as Error).message).not.toContain('New pin')
+    expect(server.requests).toHaveLength(0)
   })
 
   test('a report-only mismatch is diagnosed in its report; what was only tolerated is no comparison, neither its certificate nor its clock', async () => {

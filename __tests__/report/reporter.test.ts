@@ -1,10 +1,12 @@
 import { execFileSync } from 'node:child_process'
 import { join } from 'node:path'
+import { inspect } from 'node:util'
 import { Reporter } from '../../lib/report/reporter.js'
 import { readLogger } from '../../lib/report/logger.js'
 import { PinReport } from '../../lib/report/report.js'
 import type { Verdict } from '../../lib/report/report.js'
 import { BypassError, PinMismatchError } from '../../lib/errors.js'
+import type { Policy } from '../../lib/policy/policy.js'
 import { PolicySet } from '../../lib/policy/policy-set.js'
 import { TrustAnchors } from '../../lib/verify/anchors.js'
 import { PeerRecord } from '../../lib/verify/records.js'
@@ -75,6 +77,18 @@ test('a report speaks to people and to machines', () => {
   expect(JSON.parse(JSON.stringify(report))).toMatchObject({ host: 'api.test', decision: 'refused', result: 'mismatch', leaf: { subject: 'CN=api.test', issuer: 'CN=Root', pin: leaf.pin, fingerprint: leaf.fingerprint }, served: [{ pin: leaf.pin }], chain: [], knownPins: [leaf.pin, root.pin] })
 })
 
+test('console.log shows what is asked for only when it is looked at, in bounds', () => {
+  const report = new PinReport(refused(), () => ({ verdict: 'unknown', confidence: 'low', evidence: ['seen'], advice: 'wait' }))
+  const text = inspect(report)
+  for (const shown of ['PinReport {', "host: 'api.test'", "subject: 'CN=api.test'", leaf.pin, root.pin, 'served: [', 'chain: []', 'knownPins: [', "verdict: 'unknown'"]) expect(text).toContain(shown)
+  expect(inspect({ a: { b: { report } } })).toContain('[PinReport]')
+  const pins = new Map(Array.from({ length: 5_000 }, (_, at) => [`sha256/${at}`, 1]))
+  const many = new PinReport({ ...refused(), policy: { ...refused().policy, pins } as unknown as Policy })
+  expect(inspect(many, { maxArrayLength: null }).length).toBeLessThan(5_000)
+  expect(inspect(many)).toContain('… and 4990 more')
+  expect(Object.keys(report)).not.toContain('leaf')
+})
+
 test('logger: true writes pino lines, in order, also those from before pino was loaded', () => {
   const script = `
     const { readLogger } = require(${JSON.stringify(join(__dirname, '../../dist/modules/cjs/report/logger.js'))})
@@ -82,7 +96,7 @@ test('logger: true writes pino lines, in order, also those from before pino was 
     logger.warn({ host: 'api.test' }, 'early')
     setTimeout(() => { logger.debug({}, 'not at this level'); logger.warn({}, String(logger.isLevelEnabled('debug'))) }, 300)`
   const lines = execFileSync(process.execPath, ['-e', script], { encoding: 'utf8', timeout: 20_000 }).trim().split('\n').map((line) => JSON.parse(line) as object)
-  expect(lines).toMatchObject([{ level: 40, name: 'axios-ssl-pinning', host: 'api.test', msg: 'early' }, { level: 40, msg: 'false' }])
+  expect(lines).toMatchObject([{ level: 40, name: 'axios-ssl-pinning', component: 'axios-ssl-pinning', host: 'api.test', msg: 'early' }, { level: 40, component: 'axios-ssl-pinning', msg: 'false' }])
   expect(lines).toHaveLength(2)
 })
 

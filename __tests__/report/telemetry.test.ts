@@ -32,6 +32,19 @@ afterEach(async () => {
 })
 afterAll(() => Promise.all([server.close(), impostor.close(), tracer.shutdown()]))
 
+test('without the package, the warning says what to install', async () => {
+  const warned = jest.spyOn(process, 'emitWarning')
+  await jest.isolateModulesAsync(async () => {
+    jest.doMock('@opentelemetry/api', () => { throw new Error("Cannot find package '@opentelemetry/api'") })
+    const { startTelemetry } = await import('../../lib/report/telemetry.js')
+    const { EventStream } = await import('../../lib/report/events.js')
+    startTelemetry(true, new EventStream(), undefined as never)
+    await wait(100)
+  })
+  jest.dontMock('@opentelemetry/api')
+  expect(warned.mock.calls.map(([text]) => text)).toContainEqual(expect.stringMatching(/^axios-ssl-pinning: @opentelemetry\/api could not be loaded.*npm install @opentelemetry\/api.*Cannot find package/))
+})
+
 function pinned(options: Partial<PinningOptions> = {}): Pinning {
   const pinning = createPinning({ pins: { localhost: [genuine.pin, backup.pin] }, tls: { ca: root.pem }, openTelemetry: true, ...options })
   pinnings.push(pinning)

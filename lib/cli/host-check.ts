@@ -110,7 +110,7 @@ function describeJudgement({ inspection, peer, error: refusal }: Judgement, poli
   const soon = expiries.filter(({ daysLeft }) => daysLeft < warnDays).map((expiry): Problem => ({ kind: 'expiring', message: describeExpiry(expiry, now) }))
   const error = refusal ?? peer?.error
   if (error) {
-    const diagnosis = diagnose({ host: inspection.host, port: inspection.port, error, policy, leaf, record: records.of(leaf), anchors, earlier: undefined, pinSet: undefined, now, serverNow: undefined })
+    const diagnosis = diagnose({ host: inspection.host, port: inspection.port, error, policy, leaf, record: records.of(leaf), anchors, earlier: undefined, pinSet: undefined, now, serverNow: undefined, caOption: '--ca' })
     return { ...shown, status: 'refused', backups: [], problems: [{ kind: 'refused', message: firstLine(error.message), ...codeOf(error) }, ...soon], diagnosis }
   }
   const backups = policy ? findBackups(policy, [...served, ...verified], settings.retired.get(policy.pattern)) : []

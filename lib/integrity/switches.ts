@@ -1,4 +1,5 @@
 import { readVariable } from '../policy/environment.js'
+import { isOpensslStoreDefault } from '../verify/anchors.js'
 
 /** One thing in the process that could weaken pinning, or whoever relies on it. JSON-safe; no secret is in it. */
 export interface IntegrityFinding {
@@ -40,11 +41,10 @@ interface Switch {
 }
 
 function findVariables(env: NodeJS.ProcessEnv, switches: readonly Switch[]): Found[] {
-  const openssl = switches.some(({ name }) => name === '--use-openssl-ca')
+  const storeReader = findStoreReader(env, switches)
   const details: Record<string, string> = {
     NODE_EXTRA_CA_CERTS: 'its certificates are trusted besides those of Node; hosts that are not pinned, or pinned by a CA of it, rest on them',
-    SSL_CERT_FILE: openssl ? 'with --use-openssl-ca, the trust anchors are those of this file' : 'without --use-openssl-ca Node does not read it',
-    SSL_CERT_DIR: openssl ? 'with --use-openssl-ca, the trust anchors are those of this folder' : 'without --use-openssl-ca Node does not read it',
+    ...(storeReader !== undefined && { SSL_CERT_FILE: `${storeReader}, the trust anchors are those of this file`, SSL_CERT_DIR: `${storeReader}, the trust anchors are those of this folder` }),
     SSLKEYLOGFILE: 'other programs write the keys of their TLS connections to it; Node does only with --tls-keylog',
     OPENSSL_CONF: 'OpenSSL is configured by this file, which can lower what ciphers and groups it takes'
   }
@@ -52,6 +52,17 @@ function findVariables(env: NodeJS.ProcessEnv, switches: readonly Switch[]): Fou
   // Node 22.19 and 24.6 on.
   if (readVariable('NODE_USE_SYSTEM_CA', env) === '1') found.push({ name: 'NODE_USE_SYSTEM_CA', detail: systemDetail, packages: [] })
   return found
+}
+
+/** What makes Node read OpenSSL's variables; without it other programs may, which is no concern here. */
+function findStoreReader(env: NodeJS.ProcessEnv, switches: readonly Switch[]): string | undefined {
+  const last = switches.filter(({ name }) => ['--use-openssl-ca', '--use-bundled-ca'].includes(name)).at(-1)?.name
+  if (last === '--use-openssl-ca') return 'with --use-openssl-ca'
+  if (last === undefined && isOpensslStoreDefault()) return 'as this Node was built'
+  // Windows and macOS have a store of their own.
+  if (['win32', 'darwin'].includes(process.platform)) return undefined
+  if (switches.some(({ name }) => name === '--use-system-ca')) return 'with --use-system-ca'
+  return readVariable('NODE_USE_SYSTEM_CA', env) === '1' ? 'with NODE_USE_SYSTEM_CA' : undefined
 }
 
 const systemDetail = 'the certificates of the operating system are trusted, those that an administrator has added too'

@@ -196,11 +196,12 @@ export class PolicySet {
     }
   }
 
-  /** Up to three patterns that look most like a host, for error texts. Looks at no more than 1,000. */
+  /** Up to three patterns for error texts: those that look most like a host, else the first ones. Looks at no more than 1,000. */
   nearestPatterns(host: string): string[] {
     const patterns: string[] = []
-    for (const policy of this.policies()) if (patterns.push(policy.pattern) >= 1_000) break
-    return findAlike(host.slice(0, 253), patterns, (pattern) => Math.max(4, pattern.length / 2)).slice(0, 3)
+    for (const policy of this.policies()) if (policy !== this.#everywhere && patterns.push(policy.pattern) >= 1_000) break
+    const alike = findAlike(host.slice(0, 253), patterns, (pattern) => Math.max(4, pattern.length / 2))
+    return (alike.length > 0 ? alike : patterns).slice(0, 3)
   }
 
   #addPatterns(pins: PolicyOptions['pins']): number {

@@ -1,10 +1,10 @@
 import type { X509Certificate } from 'node:crypto'
 import type { Diagnosis } from '../errors.js'
 import type { Policy } from '../policy/policy.js'
-import { nameKey } from '../verify/anchors.js'
-import type { TrustAnchors } from '../verify/anchors.js'
+import { TrustAnchors, nameKey } from '../verify/anchors.js'
 import { buildChain, isInDate, servedAfter } from '../verify/chain.js'
 import type { VerifiedChain } from '../verify/chain.js'
+import { findMisplaced } from '../verify/misplaced.js'
 import { checkName } from '../verify/name.js'
 import { escapeUnprintable, oneLine as wholeName, organisationOf, summarise } from '../verify/records.js'
 import type { PeerRecord } from '../verify/records.js'
@@ -26,6 +26,8 @@ export interface Refused {
   readonly now: number
   /** The time by the `Date` headers of earlier answers, where there were any. */
   readonly serverNow: number | undefined
+  /** What trust anchors are given with, where that is not the option `tls.ca`. */
+  readonly caOption?: string
 }
 
 /** What a source of pins that change while the program runs knows of their age. */
@@ -67,7 +69,7 @@ export function formatDiagnosis({ verdict, confidence, evidence, advice, newPins
 
 type Rule = (peer: Peer) => Diagnosis | undefined
 
-const rules: readonly Rule[] = [expiredPolicy, unpinned, bypassed, rejectedKey, knownInterceptor, outOfDate, otherName, missingIntermediate, untrustedIssuer, addedAnchor, sameKey, sameOwner, stalePins, otherIssuer, firstSight]
+const rules: readonly Rule[] = [expiredPolicy, unpinned, bypassed, rejectedKey, noTrustAnchor, misplacedPin, knownInterceptor, outOfDate, otherName, missingIntermediate, untrustedIssuer, addedAnchor, sameKey, sameOwner, stalePins, otherIssuer, firstSight]
 
 /** The refused peer, and what can be worked out of it: each once, and only where a rule asks. */
 class Peer {
@@ -102,6 +104,10 @@ class Peer {
   /** PKI itself accepts the peer, name included. */
   get isTrusted(): boolean {
     return this.code.startsWith('ERR_PIN_')
+  }
+
+  get caOption(): string {
+    return this.#refused.caOption ?? 'tls.ca'
   }
 
   get fitsHost(): boolean {
@@ -154,13 +160,75 @@ function rejectedKey(peer: Peer): Diagnosis | undefined {
   return { verdict: 'rejected-key', confidence: 'high', evidence: [`The policy for ${policy.pattern} rejects ${policy.rejected.has(found.fingerprint) ? found.fingerprint : found.pin}, the certificate of ${clip(found.subject, 200) || '(no subject)'}.`], advice: adviceFor['rejected-key'] }
 }
 
+/** The handshake has proved that the peer has the pinned key, which speaks against an interceptor whatever its issuer is called. */
+function noTrustAnchor(peer: Peer): Diagnosis | undefined {
+  const { leaf, code, served, caOption, lastAccepted, facts: { policy, host } } = peer
+  if (!policy || !leaf || !unanchored.has(code) || peer.chain) return undefined
+  const pinned = findPinned(peer, policy)
+  if (!pinned) return undefined
+  const { pin, authority } = pinned
+  const selfSigned = isSelfIssued(leaf)
+  const last = served.at(-1) ?? leaf
+  const cut = !isSelfIssued(last)
+  // A certificate was forgotten: its own rule says so.
+  if (cut && lastAccepted && nameKey(lastAccepted.record.leaf.issuer) === nameKey(leaf.issuer)) return undefined
+  if (code === 'ERR_PIN_CHAIN_UNVERIFIED' && cut) return undefined
+  const evidence = [authority ? `The certificate is signed by a pinned CA ("${oneLine(authority.subject)}", ${pin}).` : `The server has shown that it holds the key of a pinned certificate (${pin}).`]
+  evidence.push(selfSigned ? 'The certificate is self-signed, so no trust anchor vouches for it.' : `But no trust anchor vouches for it: ${cut ? `none has issued "${oneLine(last.subject)}" (issuer "${oneLine(last.issuer)}"), the last certificate that the server sent` : `it ends at "${oneLine(last.subject)}", which is none`}. Pins add to that trust and do not replace it.`)
+  if (!peer.fitsHost) evidence.push(`Besides, the certificate is for ${listNames(namesOf(leaf)) || 'no name at all'}, not for ${host}.`)
+  const privateCa = `Pass the certificate of its CA as ${caOption}, if that is a private CA: the key is the pinned one, but no trust anchor vouches for it.`
+  const advice = selfSigned
+    ? `Set trust: 'pin-only' for this host, which takes pins of the leaf only (pins: { '${quotable(host)}': { publicKeys: ['${summarise(leaf).pin ?? 'sha256/…'}'], trust: 'pin-only' } }), or pass the certificate itself as ${caOption}.`
+    : cut ? `${privateCa} If it is a public one, the server must send its intermediate certificates.` : privateCa
+  return { verdict: 'no-trust-anchor', confidence: 'high', evidence, advice }
+}
+
+/** A pin of the policy for the leaf, wherever in it; else for a served CA that has really signed the leaf. */
+function findPinned({ leaf, served, facts: { now } }: Peer, { pins }: Policy): { pin: string; authority?: X509Certificate } | undefined {
+  const pinOf = (certificate: X509Certificate): string | undefined => {
+    const { pin, fingerprint } = summarise(certificate)
+    return pin !== undefined && pins.has(pin) ? pin : pins.has(fingerprint) ? fingerprint : undefined
+  }
+  const own = leaf && pinOf(leaf)
+  if (!leaf || own !== undefined) return own === undefined ? undefined : { pin: own }
+  for (const authority of served) {
+    const pin = pinOf(authority)
+    if (pin !== undefined && buildChain(leaf, served, new TrustAnchors(authority.toString(), true), now)) return { pin, authority }
+  }
+  return undefined
+}
+
+/** The pin of a CA where the leaf's should stand, or the other way round. */
+function misplacedPin(peer: Peer): Diagnosis | undefined {
+  const { leaf, chain, served, code, lastAccepted, facts: { policy } } = peer
+  if (!policy || !leaf || code !== 'ERR_PIN_MISMATCH' || policy.trust === 'pin-only') return undefined
+  const found = findMisplaced(policy, chain?.certificates ?? [leaf, ...served])
+  // Where the pins have accepted a certificate before, a CA's that stands in the wrong place explains no change.
+  if (!found || (found.depth > 0 && lastAccepted)) return undefined
+  const { pin, kind, depth, certificate } = found
+  const what = kind === 'key' ? 'key' : 'fingerprint'
+  const whole = policy.pattern === 'allowedSHAFingerprints'
+  const own = summarise(certificate).pin
+  if (depth === 0) {
+    const right = kind === 'key' ? 'publicKeys' : 'certificates'
+    const evidence = [`${pin} is the ${what} of the server's own certificate, but stands under authorities, which names CAs only and never the server's certificate itself.`]
+    return { verdict: 'misplaced-pin', confidence: 'high', evidence, advice: `Put ${pin} under ${right} instead of authorities.` }
+  }
+  const stands = kind === 'key' ? 'publicKeys' : whole ? 'allowedSHAFingerprints' : 'certificates or pins'
+  const evidence = [`${pin} is the ${what} of the CA "${oneLine(certificate.subject)}", but stands under ${stands}, where a ${what} names the server's own certificate only.`]
+  if (!chain) evidence.push('That CA was only sent by the server; no verified chain shows that it has issued the certificate.')
+  const key = own === undefined ? '' : `its key's pin ${own}`
+  const advice = kind === 'key' ? `Put ${pin} under authorities, or under pins, which take the key of any certificate of the chain.` : whole ? `Put ${key || 'the pin of its key'} there, or ${pin} under authorities of a host (pins: { host: { authorities: […] } }).` : `Put ${pin} under authorities${key && `, or ${key} under pins`}.`
+  return { verdict: 'misplaced-pin', confidence: chain ? 'high' : 'low', evidence, advice: `${advice} A CA that is pinned vouches for every certificate that it issues for this host.` }
+}
+
 function knownInterceptor(peer: Peer): Diagnosis | undefined {
   const { lastAccepted } = peer
   for (const name of peer.issuers) {
     const found = findInterceptor(name)
     // Where its certificates are the ones that are pinned, its name explains nothing.
     if (!found || (lastAccepted && findInterceptor(oneLine(lastAccepted.record.leaf.issuer))?.product === found.product)) continue
-    const evidence = [`The certificate's issuer calls itself "${name}", as the CA of ${found.product} does (${found.kind}).`, ...describeAnchor(peer), ...describeIssuerChange(peer)]
+    const evidence = [`The certificate's issuer calls itself "${name}", as the CA of ${found.product} does (${found.kind}).`, ...describeAnchor(peer), ...describeIssuerChange(peer), readsTraffic]
     return { verdict: 'intercepting-proxy', product: found.product, confidence: 'high', evidence, advice: adviceForInterceptor(found.product, found.kind) }
   }
   return undefined
@@ -208,7 +276,7 @@ function missingIntermediate(peer: Peer): Diagnosis | undefined {
   const sent = served.length === 0 ? 'its own certificate alone' : `${served.length + 1} certificates`
   const evidence = [`The server sent ${sent}, and none of the trust anchors has issued the last one, "${oneLine(last.subject)}" (issuer "${oneLine(last.issuer)}").`]
   evidence.push(known ? 'Earlier certificates of this host that were accepted name the same issuer.' : 'No earlier connection shows what this host usually presents; a certificate made by an interceptor can look the same.')
-  return { verdict: 'chain-incomplete', confidence: known || peer.isTrusted ? 'medium' : 'low', evidence, advice: adviceFor['chain-incomplete'] }
+  return { verdict: 'chain-incomplete', confidence: known || peer.isTrusted ? 'medium' : 'low', evidence, advice: `The server should send its intermediate certificates; or pass the trust anchor as ${peer.caOption}.` }
 }
 
 function untrustedIssuer(peer: Peer): Diagnosis | undefined {
@@ -217,8 +285,9 @@ function untrustedIssuer(peer: Peer): Diagnosis | undefined {
   const changed = describeIssuerChange(peer)
   const fresh = describeFreshness(peer)
   const evidence = [`The certificate bears the right name, but nobody among the trust anchors vouches for its issuer "${oneLine(leaf.issuer)}".`, ...changed, ...fresh]
-  if (changed.length === 0) evidence.push('No earlier connection shows what this host usually presents; it may simply use a private CA.')
-  return { verdict: 'intercepting-proxy', confidence: changed.length > 0 ? 'high' : fresh.length > 0 ? 'medium' : 'low', evidence, advice: changed.length > 0 ? adviceForInterceptor() : `${adviceForInterceptor()} If the server really uses a private CA, pass that CA as tls.ca.` }
+  if (changed.length === 0) evidence.push('No earlier connection shows what this host usually presents; it may simply use a private CA. Or something between this machine and the server reads and can change the traffic: the two cannot be told apart here.')
+  else evidence.push(readsTraffic)
+  return { verdict: 'intercepting-proxy', confidence: changed.length > 0 ? 'high' : fresh.length > 0 ? 'medium' : 'low', evidence, advice: changed.length > 0 ? adviceForInterceptor() : `Find out whose CA that is. If the server uses a private one, pass that CA as ${peer.caOption}. Otherwise: ${adviceForInterceptor()}` }
 }
 
 function addedAnchor(peer: Peer): Diagnosis | undefined {
@@ -232,6 +301,7 @@ function addedAnchor(peer: Peer): Diagnosis | undefined {
   if (anchors.given && !publicBefore) return undefined
   const evidence = [...describeAnchor(peer), ...describeIssuerChange(peer), ...describeFreshness(peer)]
   if (publicBefore) evidence.push('Earlier certificates of this host ended at a public root.')
+  evidence.push(readsTraffic)
   return { verdict: 'intercepting-proxy', confidence: 'high', evidence, advice: adviceForInterceptor() }
 }
 
@@ -293,9 +363,9 @@ function firstSight(peer: Peer): Diagnosis | undefined {
   const { leaf } = peer
   if (!leaf || peer.code !== 'ERR_PIN_MISMATCH' || peer.lastAccepted) return undefined
   const fresh = describeFreshness(peer)
-  const evidence = [...(peer.chain ? describeAnchor(peer) : [noVoucher]), `It bears the right name and is valid from ${day(leaf.validFrom)} to ${day(leaf.validTo)}.`, ...fresh, 'No earlier connection of this process shows what this host usually presents.']
+  const evidence = [...(peer.chain ? describeAnchor(peer) : [noVoucher]), `It bears the right name and is valid from ${day(leaf.validFrom)} to ${day(leaf.validTo)}.`, ...fresh, 'No earlier connection of this process shows what this host usually presents, so a changed key cannot be told from an attacker who has got a certificate of a CA that is trusted here.']
   if (fresh.length > 0 && !(peer.chain && isPublicRoot(peer.chain.certificates.at(-1) as X509Certificate))) return { verdict: 'intercepting-proxy', confidence: 'low', evidence, advice: adviceForInterceptor() }
-  return { verdict: 'key-rotated', confidence: 'low', evidence, advice: adviceFor['key-rotated'], newPins: peer.newPins }
+  return { verdict: 'key-rotated', confidence: 'low', evidence, advice: `Do not add the new pins before the server's owner has confirmed them on another way than this connection; until then treat this as an attack. If the new key is theirs, add its pins and keep a backup pin.`, newPins: peer.newPins }
 }
 
 function unexplained(peer: Peer): Diagnosis {
@@ -313,17 +383,17 @@ const adviceFor = {
   'clock-wrong': "Set this machine's clock (NTP), then try again.",
   'pins-stale': 'Fetch or ship new pins: see whether the update source can be reached, and the date of the release that is running.',
   'rejected-key': "Somebody uses a key that the policy names as rejected, which is usually one that was stolen. If the server is yours, replace its key; otherwise treat this as an attack.",
-  'chain-incomplete': 'The server should send its intermediate certificates; or pass the trust anchor as tls.ca.',
-  'host-unpinned': "Add pins for this host, or set unpinnedHosts: 'allow' to let PKI alone decide.",
+  'host-unpinned': "Add pins for this host. Where PKI alone may decide for every host without pins, set unpinnedHosts: 'allow'.",
   bypass: 'Do what the message says is right; the request was not sent.',
   unknown: 'Treat it as an attack until it is explained: compare the certificate with the one seen from another network, and ask the owner of the server.'
 } as const
 
 function adviceForInterceptor(product?: string, kind?: string): string {
-  const what = product === undefined ? 'Something between this machine and the server' : product
-  const remedy = kind === 'antivirus' ? 'Switch off its HTTPS scanning, or except this program or host from it.' : kind === 'debugging proxy' ? 'If nobody here has started it, treat this as an attack. Otherwise stop it, or run the program without the proxy.' : 'Ask the people who run the network to except this host from TLS inspection, or use another network.'
-  return `${what} reads and can change the traffic of this host. ${remedy} Do not pin its certificate.`
+  const remedy = kind === 'antivirus' ? `Switch off the HTTPS scanning of ${product}, or except this program or host from it.` : kind === 'debugging proxy' ? `If nobody here has started ${product}, treat this as an attack. Otherwise stop it, or run the program without the proxy.` : 'Ask the people who run the network to except this host from TLS inspection, or use another network.'
+  return `${remedy} Do not pin this certificate.`
 }
+
+const readsTraffic = 'Whoever holds the key of such a certificate stands between this machine and the server, and reads and can change the traffic.'
 
 const noVoucher = 'No trust anchor was found to vouch for it: anybody can make such a certificate.'
 
@@ -349,11 +419,11 @@ function isFar(now: number, serverNow: number): boolean {
   return Math.abs(now - serverNow) > toleranceMs
 }
 
-function describeAnchor({ chain, facts: { anchors } }: Peer): string[] {
+function describeAnchor({ chain, caOption, facts: { anchors } }: Peer): string[] {
   const anchor = chain?.certificates.at(-1)
   if (!anchor) return []
   if (isPublicRoot(anchor)) return [`A public CA vouches for it ("${oneLine(anchor.subject)}", bundled with Node.js).`]
-  return [anchors?.given ? `A CA of the tls.ca option vouches for it ("${oneLine(anchor.subject)}").` : `It ends at "${oneLine(anchor.subject)}", which is not among the public roots bundled with Node.js but was added to the trust store of this machine or process (NODE_EXTRA_CA_CERTS, --use-system-ca, --use-openssl-ca).`]
+  return [anchors?.given ? `A CA of the ${caOption} option vouches for it ("${oneLine(anchor.subject)}").` : `It ends at "${oneLine(anchor.subject)}", which is not among the public roots bundled with Node.js but was added to the trust store of this machine or process (NODE_EXTRA_CA_CERTS, --use-system-ca, --use-openssl-ca).`]
 }
 
 function describeIssuerChange({ leaf, lastAccepted }: Peer): string[] {
@@ -395,6 +465,11 @@ function namesOf({ subjectAltName }: X509Certificate): string[] {
 function listNames(names: readonly string[]): string {
   const shown = names.slice(0, 5).map((name) => clip(name, 100)).join(', ')
   return names.length > 5 ? `${shown} and ${names.length - 5} more` : shown
+}
+
+/** For a suggestion to paste. */
+function quotable(host: string): string {
+  return clip(escapeUnprintable(host).replace(/['\\]/g, ''), 253)
 }
 
 function isSelfIssued({ subject, issuer }: X509Certificate): boolean {

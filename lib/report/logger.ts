@@ -21,13 +21,13 @@ export interface PinningLogger {
 }
 
 /**
- * `true` makes a pino logger of our own (name `axios-ssl-pinning`, standard output); pino is loaded then, and records
+ * `true` makes a pino logger of our own (name and component `axios-ssl-pinning`, standard output); pino is loaded then, and records
  * made meanwhile wait for it.
  * @throws {PolicyInvalidError} for anything that is no logger
  */
 export function readLogger(value: unknown): PinningLogger | undefined {
   if (value === undefined || value === false) return undefined
-  if (value === true) return new DeferredLogger(import('pino').then(({ pino }) => pino({ name: 'axios-ssl-pinning', serializers: { ...pinningSerializers } })))
+  if (value === true) return new DeferredLogger(import('pino').then(({ pino }) => pino({ name: component, serializers: { ...pinningSerializers } }).child({ component })))
   if (!isLogger(value)) throw new PolicyInvalidError('logger', `must be true or a pino-compatible logger with warn() and debug(), not ${describeType(value)}`)
   return typeof value.child === 'function' ? new ChildLogger(value) : value
 }
@@ -60,7 +60,7 @@ export function writeLog(logger: PinningLogger, events: EventStream, notEnforced
   events.on('policy:updated', ({ revision, hosts }) => write('info', () => ({ policyRevision: revision, hosts }), 'policy updated'))
   events.on('update', (report) => write(report.error || report.result === 'expired' ? 'warn' : 'info', () => ({ ...report }), `pin set ${report.result}`))
   events.on('warning', ({ message }) => write('warn', () => ({}), message))
-  events.on('integrity:found', ({ name, detail }) => write('warn', () => ({ name, detail }), `integrity: ${name} found`))
+  events.on('integrity:found', ({ name, detail }) => write('warn', () => ({ finding: name, detail }), `integrity: ${name} found`))
   events.on('expiring', (report) => write('warn', () => ({ ...report }), 'expiring'))
   events.on('threat', (threat) => write(levelOf[threat.severity], () => ({ ...threat }), `threat: ${threat.kind}`))
 }
@@ -112,13 +112,15 @@ class ChildLogger implements PinningLogger {
 
   #current(): PinningLogger {
     if (this.#child && this.#level === this.parent.level) return this.#child
-    const child = this.parent.child?.({ component: 'axios-ssl-pinning' })
+    const child = this.parent.child?.({ component })
     this.#level = this.parent.level
     if (isLogger(child)) return (this.#child = child)
     ignoreRejection(child)
     return (this.#child = this.parent)
   }
 }
+
+const component = 'axios-ssl-pinning'
 
 /** Keeps records until the logger has been loaded. */
 class DeferredLogger implements PinningLogger {

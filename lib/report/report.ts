@@ -1,5 +1,6 @@
 import type { X509Certificate } from 'node:crypto'
-import { types } from 'node:util'
+import { inspect, types } from 'node:util'
+import type { InspectOptions } from 'node:util'
 import type { CertificateSummary, Diagnosis } from '../errors.js'
 import type { PinningMode, Policy } from '../policy/policy.js'
 import type { PolicySet } from '../policy/policy-set.js'
@@ -163,6 +164,14 @@ export class PinReport {
     return { ...(this as object), ...(diagnosis && { diagnosis }), leaf: this.leaf, served: this.served, chain: this.chain, knownPins: this.knownPins }
   }
 
+  /** For `console.log`: what is worked out when first read is shown too, long lists shortened. */
+  [inspect.custom](depth: number, options: InspectOptions, show: typeof inspect = inspect): string {
+    if (depth < 0) return '[PinReport]'
+    const { diagnosis, leaf } = this
+    const shown = { ...(this as object), leaf, served: shorten(this.served), chain: shorten(this.chain), knownPins: shorten(this.knownPins), ...(diagnosis && { diagnosis }) }
+    return `PinReport ${show(shown, options)}`
+  }
+
   toString(): string {
     const where = `${this.host}:${this.port}`
     const how = [this.tlsVersion, this.resumed ? 'resumed' : undefined, this.policy && `policy ${this.policy}`].filter(Boolean).join(', ')
@@ -188,6 +197,12 @@ export function attachDiagnosis(error: Error, diagnose: () => Diagnosis, inMessa
 
 /** What the message of a diagnosed error was before. */
 const plainMessages = new WeakMap<Error, string>()
+
+const itemsShown = 10
+
+function shorten(items: readonly unknown[]): readonly unknown[] {
+  return items.length > itemsShown ? [...items.slice(0, itemsShown), `… and ${items.length - itemsShown} more`] : items
+}
 
 function codeOf(error: Error): string | undefined {
   const { code } = error as { code?: unknown }

@@ -57,7 +57,7 @@ export function startTelemetry(given: unknown, events: EventStream, observed: Ob
   const options = readOpenTelemetry(given)
   let telemetry: Telemetry | undefined
   let ended = false
-  const unavailable = (error: unknown): undefined => void process.emitWarning(`axios-ssl-pinning: @opentelemetry/api could not be loaded, so there are no metrics (npm install @opentelemetry/api): ${String(error).split('\n')[0]}`, { type: 'PinningWarning' })
+  const unavailable = (error: unknown): undefined => void process.emitWarning(`axios-ssl-pinning: @opentelemetry/api could not be loaded, so there are no metrics (npm install @opentelemetry/api, or leave openTelemetry out): ${String(error).split('\n')[0]}`, { type: 'PinningWarning' })
   // With `catch` right behind it a bundler may go on without the package.
   const loading = import('@opentelemetry/api')
     .catch(unavailable)

@@ -18,6 +18,8 @@ export interface Proxy {
   /** Absent where an agent of the user's opens the tunnel. */
   readonly server: ProxyServer | undefined
   readonly agent: TunnelAgent | undefined
+  /** The variable of the environment that names it, where one does. */
+  readonly variable?: string
 }
 
 /** As axios' configs have it. */
@@ -81,9 +83,9 @@ export function findProxy(rule: ProxyRule, protocol: 'http:' | 'https:', host: s
   if (exempt && (!loadProxyFromEnv().getProxyForUrl(url) || isExempt(exempt, host, port))) return undefined
   const text = readVariable(name) as string
   const found = text.includes('://') ? text : `${protocol}//${text}`
-  if (last?.text === found) return last.proxy
+  if (last?.text === found && last.proxy.variable === name) return last.proxy
   try {
-    last = { text: found, proxy: parseProxyUrl(found, name) }
+    last = { text: found, proxy: { ...parseProxyUrl(found, name), variable: name } }
     return last.proxy
   } catch (error) {
     if (error instanceof PolicyInvalidError) throw new BypassError(name, `${error.reason}, or the host in NO_PROXY, or proxy: false`)

@@ -40,7 +40,7 @@ export class Tunnel extends Duplex {
       if (this.destroyed) abandon(noLongerWanted())
       else this.#abandon = abandon
     })
-    const late = setTimeout(() => this.destroy(new ProxyError(proxy.shown, undefined, `did not open a tunnel within ${connector.timeoutMs} ms`)), connector.timeoutMs).unref()
+    const late = setTimeout(() => this.destroy(proxyFailure(proxy, undefined, `did not open a tunnel within ${connector.timeoutMs} ms`)), connector.timeoutMs).unref()
     this.once('close', () => clearTimeout(late))
     void opening.then(
       (carrier) => {
@@ -70,7 +70,7 @@ export class Tunnel extends Duplex {
     carrier.on('error', (error) => this.destroy(error))
     carrier.on('close', () => this.destroy())
     // Ended before we listened.
-    if (carrier.destroyed || carrier.readableEnded) return void this.destroy(new ProxyError(this.#proxy.shown, undefined, 'closed the tunnel as soon as it was open'))
+    if (carrier.destroyed || carrier.readableEnded) return void this.destroy(proxyFailure(this.#proxy, undefined, 'closed the tunnel as soon as it was open'))
     this.emit('open', carrier)
     this.#release?.()
     this.#release = undefined
@@ -112,7 +112,7 @@ export class Tunnel extends Duplex {
 async function open(proxy: Proxy, host: string, port: number, connector: ProxyConnector, onAbandon: (abandon: (error: Error) => void) => void): Promise<Duplex> {
   const { agent, server } = proxy
   if (agent) return openByAgent(agent, proxy, host, port, onAbandon)
-  if (server === undefined) throw new ProxyError(proxy.shown, undefined, 'is no proxy')
+  if (server === undefined) throw proxyFailure(proxy, undefined, 'is no proxy')
   if (server.protocol === 'https:') return openOverTls(server, proxy, host, port, connector, onAbandon)
   const { HttpsProxyAgent } = await loadModule('https-proxy-agent', () => import('https-proxy-agent'))
   const url = new URL(proxy.shown)
@@ -144,10 +144,10 @@ async function openByAgent(agent: TunnelAgent, proxy: Proxy, host: string, port:
   const watched = sockets.map((socket) => watchAnswer(socket, proxy))
   try {
     const carrier = await Promise.race([opening, ...watched.map(({ failed }) => failed)])
-    if (!(carrier instanceof Duplex) && typeof (carrier as Partial<Duplex> | undefined)?.pipe !== 'function') throw new ProxyError(proxy.shown, status, 'opened no stream')
+    if (!(carrier instanceof Duplex) && typeof (carrier as Partial<Duplex> | undefined)?.pipe !== 'function') throw proxyFailure(proxy, status, 'opened no stream')
     if (status !== undefined && status !== 200) {
       ;(carrier as Duplex).destroy()
-      throw new ProxyError(proxy.shown, status, `answered CONNECT with ${statusText(status)}`)
+      throw proxyFailure(proxy, status, `answered CONNECT with ${statusText(status)}`)
     }
     return carrier as Duplex
   } catch (error) {
@@ -162,9 +162,9 @@ async function openByAgent(agent: TunnelAgent, proxy: Proxy, host: string, port:
 function watchAnswer(socket: Socket, proxy: Proxy): { failed: Promise<never>; stop: () => void } {
   let stop = (): void => undefined
   const failed = new Promise<never>((_, reject) => {
-    const onClose = (): void => reject(new ProxyError(proxy.shown, undefined, 'closed the connection before it answered CONNECT'))
+    const onClose = (): void => reject(proxyFailure(proxy, undefined, 'closed the connection before it answered CONNECT'))
     const onReadable = (): void => {
-      if (socket.bytesRead > longestAnswer) reject(new ProxyError(proxy.shown, undefined, `answered CONNECT with more than ${longestAnswer} octets and no end`))
+      if (socket.bytesRead > longestAnswer) reject(proxyFailure(proxy, undefined, `answered CONNECT with more than ${longestAnswer} octets and no end`))
     }
     socket.on('close', onClose)
     // An agent of the user's may read by 'data', which waits while somebody listens for 'readable'.
@@ -193,7 +193,7 @@ function openOverTls(server: ProxyServer, proxy: Proxy, host: string, port: numb
     request.on('connect', ({ statusCode }, carrier: Duplex, head: Buffer) => {
       if (statusCode !== 200) {
         carrier.destroy()
-        return reject(new ProxyError(proxy.shown, statusCode, `answered CONNECT with ${statusText(statusCode)}`))
+        return reject(proxyFailure(proxy, statusCode, `answered CONNECT with ${statusText(statusCode)}`))
       }
       if (head.length > 0) carrier.unshift(head)
       resolve(carrier)
@@ -201,7 +201,7 @@ function openOverTls(server: ProxyServer, proxy: Proxy, host: string, port: numb
     // An answer to CONNECT always comes as 'connect'; whatever else comes is no tunnel.
     request.on('response', (response) => {
       response.destroy()
-      reject(new ProxyError(proxy.shown, response.statusCode, 'answered CONNECT with something else'))
+      reject(proxyFailure(proxy, response.statusCode, 'answered CONNECT with something else'))
     })
     request.end()
   })
@@ -255,6 +255,12 @@ function statusText(status: number | undefined): string {
   return `${status} ${http.STATUS_CODES[status ?? 0] ?? ''}`.trim()
 }
 
+/** Says where the proxy comes from, which may be unknown to whoever reads it. */
+function proxyFailure(proxy: Proxy, status: number | undefined, reason: string, options?: ErrorOptions): ProxyError {
+  const source = proxy.variable === undefined ? '' : ` (it is named by ${proxy.variable} in the environment; right would be a proxy that can be used there, the host in NO_PROXY, or proxy: false (--no-proxy on the command line))`
+  return new ProxyError(proxy.shown, status, `${reason}${source}`, options)
+}
+
 /** The verdict on a proxy that is reached over TLS: told as it is. */
 function isRefusal(error: unknown): boolean {
   return String((error as { code?: unknown } | undefined)?.code).startsWith('ERR_PIN_')
@@ -262,5 +268,5 @@ function isRefusal(error: unknown): boolean {
 
 function unreachable(proxy: Proxy, cause: unknown): ProxyError {
   const { code, message } = cause as { code?: unknown; message?: unknown }
-  return new ProxyError(proxy.shown, undefined, `cannot be used: ${typeof code === 'string' && !String(message).includes(code) ? `${code}, ` : ''}${String(message)}`, { cause })
+  return proxyFailure(proxy, undefined, `cannot be used: ${typeof code === 'string' && !String(message).includes(code) ? `${code}, ` : ''}${String(message)}`, { cause })
 }

@@ -193,7 +193,11 @@ const usesOpensslStore = readStoreSwitch([...(readVariable('NODE_OPTIONS') ?? ''
 
 function readStoreSwitch(args: readonly string[]): boolean {
   const last = args.map((arg) => arg.replaceAll('_', '-')).filter((arg) => /^--(?:no-)?use-(?:openssl|bundled)-ca$/.test(arg)).at(-1)
-  if (last !== undefined) return last === '--use-openssl-ca'
+  return last === undefined ? isOpensslStoreDefault() : last === '--use-openssl-ca'
+}
+
+/** Node was built to take OpenSSL's trust anchors, as some distributions do, without any switch. */
+export function isOpensslStoreDefault(): boolean {
   const { defines } = (process.config.target_defaults ?? {}) as { defines?: readonly string[] }
   return defines?.includes('NODE_OPENSSL_CERT_STORE') === true
 }

@@ -7,6 +7,7 @@ import type { PolicySet } from '../policy/policy-set.js'
 import type { TrustAnchors } from './anchors.js'
 import type { VerifiedChain } from './chain.js'
 import { holdsWithAll, isInDate, servedAfter } from './chain.js'
+import { findMisplaced } from './misplaced.js'
 import { summarise } from './records.js'
 import type { PeerRecord } from './records.js'
 
@@ -137,7 +138,12 @@ function findMatch(peer: Peer, policy: Policy, now: number): PinMatch {
   const match = chain && matchIssuer(chain, policy)
   if (match) return match
   if (isVouchedByOpenssl(peer)) return { pin: policy.pins.keys().next().value as string, depth: undefined }
-  throw mismatch(peer, policy, chain, 'No certificate of the verified chain is pinned')
+  throw mismatch(peer, policy, chain, noneIsPinned(policy, chain))
+}
+
+/** The same pin may stand on both sides of the comparison, and not count. */
+function noneIsPinned(policy: Policy, chain: VerifiedChain | undefined): string {
+  return chain && findMisplaced(policy, chain.certificates) ? 'No certificate of the verified chain is pinned in its own place' : 'No certificate of the verified chain is pinned'
 }
 
 /**
@@ -199,7 +205,7 @@ export function findMismatch(peer: Peer, now: number): PinMismatchError | undefi
   const { policy } = peer
   const chain = peer.record.chain(peer.leaf, peer.anchors, now)
   if (policy === undefined || chain === undefined || matchIssuer(chain, policy)) return undefined
-  return mismatch(peer, policy, chain, 'No certificate of the verified chain is pinned')
+  return mismatch(peer, policy, chain, noneIsPinned(policy, chain))
 }
 
 function mismatch(peer: Peer, policy: Policy, chain: VerifiedChain | undefined, reason: string): PinMismatchError {
