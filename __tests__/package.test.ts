@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process'
-import { mkdtempSync, mkdirSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, mkdirSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { axiosFolder, axiosVersion } from './support/axios-version.js'
 
 // The tarball as its user has it: unpacked into an empty folder, with its dependencies beside it.
@@ -68,6 +68,24 @@ test.each(['mjs', 'cjs'])('what most programs do not need is loaded when an opti
   // The axios that a program imports is the one whose instances it gets.
   expect([own, code]).toEqual([true, 'ERR_PIN_BYPASS'])
 })
+
+test('every link between its documents leads to a file that is in it, and to a heading', () => {
+  const folder = join(home, 'node_modules/axios-ssl-pinning')
+  const documents = [...readdirSync(folder), ...readdirSync(join(folder, 'docs')).map((name) => `docs/${name}`)].filter((name) => name.endsWith('.md'))
+  const links = documents.flatMap((name) => [...readFileSync(join(folder, name), 'utf8').matchAll(/\]\((?!https?:|mailto:)([^)#\s]*)(?:#([^)\s]*))?\)/g)].map(([, path = '', heading]) => ({ name, path, heading })))
+  const dead = links.filter(({ name, path, heading }) => {
+    const target = path === '' ? join(folder, name) : join(folder, dirname(name), path)
+    if (!existsSync(target)) return true
+    return heading !== undefined && !headingsOf(readFileSync(target, 'utf8')).includes(heading)
+  })
+  expect(links.length).toBeGreaterThan(40)
+  expect(dead).toEqual([])
+})
+
+/** As GitHub and npm name them. */
+function headingsOf(text: string): string[] {
+  return [...text.matchAll(/^#+ (.+)$/gm)].map(([, heading = '']) => heading.toLowerCase().replaceAll(/[^\p{L}\p{N} _-]/gu, '').trim().replaceAll(' ', '-'))
+}
 
 test('its command runs', () => {
   const { bin } = JSON.parse(readFileSync(join(home, 'node_modules/axios-ssl-pinning/package.json'), 'utf8')) as { bin: Record<string, string> }
