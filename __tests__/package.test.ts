@@ -120,3 +120,8 @@ test('its types hold in TypeScript for both worlds', () => {
     run(file, text, process.execPath, [join(root, 'node_modules/typescript/lib/tsc.js'), '--noEmit', '--strict', '--module', 'nodenext', '--target', 'es2022', '--skipLibCheck', '--types', 'node'])
   }
 }, 60_000)
+
+test('its types are found by TypeScript’s older way of looking too, which reads no "exports"', () => {
+  const text = `import { pinAxios } from 'axios-ssl-pinning'\nimport { createAuthority, startHttpsServer } from 'axios-ssl-pinning/testing'\nimport axios from 'axios'\nvoid pinAxios(axios.create(), { allowedSHAFingerprints: [createAuthority().pin] })\nvoid startHttpsServer(createAuthority().issue())\n// @ts-expect-error an option that does not exist\npinAxios(axios, { allowedFingerprints: [] })\n`
+  run('e.ts', text, process.execPath, [join(root, 'node_modules/typescript/lib/tsc.js'), '--noEmit', '--strict', '--module', 'commonjs', '--moduleResolution', 'node10', '--ignoreDeprecations', '6.0', '--target', 'es2022', '--skipLibCheck', '--esModuleInterop', '--types', 'node'])
+}, 60_000)
