@@ -485,6 +485,7 @@ describe('serve', () => {
       for (const path of [at('fifo'), '/dev/zero']) expect(await manifest(['serve', path])).toMatchObject({ code: 64, stderr: expect.stringContaining('is no regular file') })
     }
     expect(await manifest(['serve', write('key.pem', privateKey.export({ type: 'pkcs8', format: 'pem' }).toString())])).toMatchObject({ code: 1 })
+    expect(await manifest(['serve', write('plain.json', payload)])).toMatchObject({ code: 1, stderr: expect.stringContaining('plain.json is not signed; ') })
     await start()
     expect(await manifest(['serve', at('pins.jws'), '--path', 'pins.jws'])).toMatchObject({ code: 64 })
     expect(await manifest(['serve', at('pins.jws'), '--tls-cert', at('k')])).toMatchObject({ code: 64 })
