@@ -13,6 +13,7 @@ import { rollup } from 'rollup'
 const tsc = createRequire(import.meta.url).resolve('typescript/lib/tsc.js')
 const compile = (/** @type {string} */ project) => execFileSync(process.execPath, [tsc, '-p', project], { stdio: 'inherit' })
 
+console.error('building dist/ …')
 rmSync('dist', { recursive: true, force: true })
 compile('tsconfig.build.json')
 compile('tsconfig.cjs.json')

@@ -1,8 +1,8 @@
 import { execFileSync } from 'node:child_process'
 import { createRequire } from 'node:module'
-import { mkdtempSync, mkdirSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, mkdirSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { axiosFolder, axiosVersion } from './support/axios-version.js'
 
 // The tarball as its user has it: unpacked into an empty folder, with its dependencies beside it.
@@ -82,6 +82,24 @@ test('a bundler puts it into one file, without the optional peers', () => {
   expect(run('bundle/out.cjs', readFileSync(join(home, 'bundle', 'out.cjs'), 'utf8'))).toContain('200,ERR_PIN_MISMATCH')
 })
 
+test('every link between its documents leads to a file that is in it, and to a heading', () => {
+  const folder = join(home, 'node_modules/axios-ssl-pinning')
+  const documents = [...readdirSync(folder), ...readdirSync(join(folder, 'docs')).map((name) => `docs/${name}`)].filter((name) => name.endsWith('.md'))
+  const links = documents.flatMap((name) => [...readFileSync(join(folder, name), 'utf8').matchAll(/\]\((?!https?:|mailto:)([^)#\s]*)(?:#([^)\s]*))?\)/g)].map(([, path = '', heading]) => ({ name, path, heading })))
+  const dead = links.filter(({ name, path, heading }) => {
+    const target = path === '' ? join(folder, name) : join(folder, dirname(name), path)
+    if (!existsSync(target)) return true
+    return heading !== undefined && !headingsOf(readFileSync(target, 'utf8')).includes(heading)
+  })
+  expect(links.length).toBeGreaterThan(40)
+  expect(dead).toEqual([])
+})
+
+/** As GitHub and npm name them. */
+function headingsOf(text: string): string[] {
+  return [...text.matchAll(/^#+ (.+)$/gm)].map(([, heading = '']) => heading.toLowerCase().replaceAll(/[^\p{L}\p{N} _-]/gu, '').trim().replaceAll(' ', '-'))
+}
+
 test('its command runs', () => {
   const { bin } = JSON.parse(readFileSync(join(home, 'node_modules/axios-ssl-pinning/package.json'), 'utf8')) as { bin: Record<string, string> }
   const main = join(home, 'node_modules/axios-ssl-pinning', bin['axios-ssl-pinning'] as string)
@@ -114,4 +132,9 @@ test('its types hold in TypeScript for both worlds', () => {
   for (const file of ['d.mts', 'd.cts']) {
     run(file, text, process.execPath, [join(root, 'node_modules/typescript/lib/tsc.js'), '--noEmit', '--strict', '--module', 'nodenext', '--target', 'es2022', '--skipLibCheck', '--types', 'node'])
   }
+}, 60_000)
+
+test('its types are found by TypeScript’s older way of looking too, which reads no "exports"', () => {
+  const text = `import { pinAxios } from 'axios-ssl-pinning'\nimport { createAuthority, startHttpsServer } from 'axios-ssl-pinning/testing'\nimport axios from 'axios'\nvoid pinAxios(axios.create(), { allowedSHAFingerprints: [createAuthority().pin] })\nvoid startHttpsServer(createAuthority().issue())\n// @ts-expect-error an option that does not exist\npinAxios(axios, { allowedFingerprints: [] })\n`
+  run('e.ts', text, process.execPath, [join(root, 'node_modules/typescript/lib/tsc.js'), '--noEmit', '--strict', '--module', 'commonjs', '--moduleResolution', 'node10', '--ignoreDeprecations', '6.0', '--target', 'es2022', '--skipLibCheck', '--esModuleInterop', '--types', 'node'])
 }, 60_000)

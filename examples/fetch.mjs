@@ -5,10 +5,11 @@ import { createAuthority, startHttpsServer } from 'axios-ssl-pinning/testing'
 
 const root = createAuthority()
 const certificate = root.issue()
+const backup = root.issue() // its key is kept offline; its pin is published already
 const server = await startHttpsServer(certificate, (_req, res) => res.end('ok'))
 const impostor = await startHttpsServer(root.issue(), (_req, res) => res.end('stolen'))
 
-const pinning = createPinning({ allowedSHAFingerprints: [certificate.pin, certificate.fingerprint], tls: { ca: root.pem } })
+const pinning = createPinning({ allowedSHAFingerprints: [certificate.fingerprint, backup.pin], tls: { ca: root.pem } })
 const api = axios.create({ adapter: 'fetch' })
 pinning.attach(api)
 const codeOf = (/** @type {unknown} */ error) => findPinningError(error)?.code

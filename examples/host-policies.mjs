@@ -1,4 +1,4 @@
-// Pins by host pattern: a leaf key with a backup, a CA, and a self-signed server.
+// Pins by host pattern: a CA with a backup, and a self-signed server.
 import axios from 'axios'
 import { createPinning, findPinningError } from 'axios-ssl-pinning'
 import { createAuthority, createSelfSigned, startHttpsServer } from 'axios-ssl-pinning/testing'
@@ -6,13 +6,14 @@ import { createAuthority, createSelfSigned, startHttpsServer } from 'axios-ssl-p
 const root = createAuthority()
 const issuing = root.issueAuthority()
 const api = await startHttpsServer(issuing.issue())
+const otherRoot = createAuthority() // where certificates would be bought next
 const device = createSelfSigned()
 const deviceServer = await startHttpsServer(device)
 
 const pinning = createPinning({
   tls: { ca: root.pem },
   pins: {
-    localhost: { authorities: [issuing.pem, root.pin] },
+    localhost: { authorities: [issuing.pem, otherRoot.pin] },
     [`127.0.0.1:${deviceServer.port}`]: { trust: 'pin-only', certificates: [device.fingerprint], publicKeys: [createAuthority().pin] }
   }
 })

@@ -14,10 +14,11 @@ await new Promise((resolve) => scraped.listen(Number(process.env['PORT'] ?? 0), 
 
 const root = createAuthority()
 const certificate = root.issue()
+const backup = root.issue() // its key is kept offline; its pin is published already
 const [server, impostor] = await Promise.all([startHttpsServer(certificate), startHttpsServer(root.issue())])
 const api = axios.create({ proxy: false })
 const pinning = pinAxios(api, {
-  pins: { localhost: { pins: [certificate.fingerprint, certificate.pin], expires: '2090-01-01' } },
+  pins: { localhost: { pins: [certificate.fingerprint, backup.pin], expires: '2090-01-01' } },
   tls: { ca: root.pem },
   openTelemetry: true,
   reportTo: () => undefined

@@ -7,11 +7,12 @@ import { createAuthority, startHttpsServer } from 'axios-ssl-pinning/testing'
 
 const root = createAuthority()
 const certificate = root.issue()
+const backup = root.issue() // its key is kept offline; its pin is published already
 const server = await startHttpsServer(certificate, (_req, res) => res.end('hello'))
 const impostor = await startHttpsServer(root.issue())
 
 const api = axios.create()
-pinAxios(api, { allowedSHAFingerprints: [certificate.fingerprint, certificate.pin], tls: { ca: root.pem } })
+pinAxios(api, { allowedSHAFingerprints: [certificate.fingerprint, backup.pin], tls: { ca: root.pem } })
 
 for (const { name, port } of [{ name: 'honest', port: server.port }, { name: 'diverting', port: impostor.port }]) {
   const proxy = createServer().on('connect', (_req, client) => {

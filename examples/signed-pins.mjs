@@ -17,7 +17,7 @@ const api = await startHttpsServer(renewed)
 const pinning = createPinning({
   pins: { localhost: [pinOf(old.pem), root.issue().pin] }, // the bootstrap pins: they know nothing of the renewed key
   tls: { ca: root.pem },
-  updates: { source: httpsSource(`${source.url}/pins.jws`), trustedKeys: [publicKey], audience: 'shop', updatePolicy: 'before-first-request', onUpdate: (report) => console.log(report.result, report.version, report.error?.reason ?? '') }
+  updates: { source: httpsSource(`${source.url}/pins.jws`), trustedKeys: [publicKey], audience: 'shop', updatePolicy: 'before-first-request', onUpdate: ({ result, version, error }) => console.log(error ? `${result} (${error.reason}); version ${version} stays` : `${result} to version ${version}`) }
 })
 const client = axios.create({ baseURL: api.url, proxy: false })
 pinning.attach(client)
@@ -27,6 +27,6 @@ set = await publish(2, [pinOf(old.pem), root.issue().pin])
 await pinning.refresh()
 const refused = await client.get('/').catch((error) => error)
 console.log('under version 2:', findPinningError(refused)?.code)
-set = await publish(1, [pinOf(renewed.pem)]) // somebody replays an old one
+set = await publish(1, [pinOf(renewed.pem)]) // somebody replays version 1
 await pinning.refresh()
 await Promise.all([pinning.close(), source.close(), api.close()])

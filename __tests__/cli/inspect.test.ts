@@ -128,6 +128,14 @@ describe('a server that PKI refuses is shown, called untrusted, and sent nothing
     expect([server.handshakeErrors, server.decryptedBytes]).toEqual([[], 0])
   })
 
+  test('and what to do about a private CA', async () => {
+    const server = await start({ certificate: createAuthority().issue() })
+    expect((await runCommand(['inspect', `localhost:${server.port}`])).stdout).toMatch(/\nNOT TRUSTED: .*; of a private CA, --ca FILE names the trust anchor \(in the options: tls\.ca\)\.\n/)
+    expect((await runCommand(['inspect', '--ca', ca, `localhost:${server.port}`])).stdout).toMatch(/\nNOT TRUSTED: .*; none of the trust anchors in --ca has issued it\.\n/)
+    const expired = await start({ certificate: issuing.issue({ notBefore: new Date(Date.now() - 9 * day), notAfter: new Date(Date.now() - day) }) })
+    expect((await runCommand(['inspect', '--ca', ca, `localhost:${expired.port}`])).stdout).not.toContain('--ca')
+  })
+
   test('and NODE_TLS_REJECT_UNAUTHORIZED=0 does not make it trusted', async () => {
     const server = await start({ certificate: createSelfSigned() })
     const before = process.env['NODE_TLS_REJECT_UNAUTHORIZED']

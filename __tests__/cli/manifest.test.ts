@@ -177,7 +177,7 @@ describe('sign', () => {
     for (const [given, options, reason] of [
       [args(sealed), {}, /encrypted.*--passphrase-from/],
       [args(sealed, 'env:SECRET'), { env: { SECRET: 'falsch' } }, /passphrase is another one/],
-      [args('env:NONE'), {}, /no such environment variable/],
+      [args('env:NONE'), {}, /no environment variable NONE; right would be to set and export it first/],
       [args(pem), {}, /never|everybody/],
       [args('-', 'stdin'), { stdin: pem }, /only one/],
       [args(sealed, 'geheim'), {}, /takes env:NAME/],
@@ -279,13 +279,22 @@ describe('sign --check-live', () => {
     expect([code, stderr]).toEqual([1, expect.stringContaining('refused')])
   })
 
-  test('a host that cannot be reached, or that PKI refuses, is not known to be well: exit code 3', async () => {
+  test('a host that cannot be reached is not known to be well: exit code 3', async () => {
     expect(await run({ 'other.invalid': [pinA, pinB] })).toMatchObject({ code: 3, stderr: expect.stringContaining('unreachable') })
-    const stranger = await startServer({ certificate: createAuthority().issue() })
-    const { code } = await run({ [`localhost:${stranger.port}`]: [pinA, pinB] })
-    await stranger.close()
-    expect(code).toBe(3)
     expect(existsSync(at('pins.jws'))).toBe(false)
+  })
+
+  test('one that PKI refuses was reached, and every client would be refused: exit code 1, with the next step', async () => {
+    const other = await run({ [live()]: [served.pin, pinA] }, '--ca', write('other.pem', createAuthority().pem))
+    expect(other).toMatchObject({ code: 1, json: { signed: false, live: [{ outcome: 'untrusted' }] }, stderr: expect.stringMatching(/^untrusted .*none of the trust anchors in --ca has issued it/m) })
+    const key = at('k')
+    const without = await manifest(['sign', at('pins.json'), '--key', key, '--out', at('pins.jws'), '--days', '7', '--check-live', '--allow-unreachable'])
+    expect(without).toMatchObject({ code: 1, stdout: 'Not signed: 1 of 1 live servers are not trusted.\n', stderr: expect.stringMatching(/of a private CA, --ca FILE names the trust anchor \(in the options: tls\.ca\)/) })
+    expect(existsSync(at('pins.jws'))).toBe(false)
+    const expired = await startServer({ certificate: root.issue({ notBefore: new Date(Date.now() - 9 * 86_400_000), notAfter: new Date(Date.now() - 86_400_000) }) })
+    const { code, stderr } = await run({ [`localhost:${expired.port}`]: [pinA, pinB] })
+    await expired.close()
+    expect([code, stderr]).toEqual([1, expect.stringMatching(/^untrusted .*certificate has expired$/m)])
   })
 
   test('wildcards are told as unchecked, and checked by the hosts that are named', async () => {
@@ -313,6 +322,30 @@ describe('verify and show', () => {
     expect(await verify('--key', `${key}.pub`)).toMatchObject({ code: 1, stderr: expect.stringContaining('is wrong') })
     write('pins.jws', 'nothing')
     expect(await verify('--key', `${key}.pub`)).toMatchObject({ code: 1 })
+  })
+
+  test('pins that are not signed are named as such, and a refusal speaks of the file, not of a client', async () => {
+    const key = await keygen('k')
+    const file = write('pins.json', payload)
+    const unsigned = `axios-ssl-pinning: ${file} is not signed; "manifest sign ${file} --key KEY --out FILE" makes a signed set of it\n`
+    expect(await manifest(['show', file])).toMatchObject({ code: 1, stderr: unsigned })
+    expect(await manifest(['verify', file, '--key', `${key}.pub`])).toMatchObject({ code: 1, stderr: unsigned })
+    expect(await manifest(['show', '-'], { stdin: JSON.stringify(payload) })).toMatchObject({ code: 1, stderr: expect.stringContaining('standard input is not signed') })
+    const nothing = write('pins.jws', 'nothing')
+    expect(await manifest(['show', nothing])).toMatchObject({ code: 1, stderr: `axios-ssl-pinning: ${nothing}: it is not a JWS\n` })
+    await sign([file, '--key', key, '--out', at('good.jws'), '--days', '7'])
+    const other = await keygen('other')
+    for (const args of [['verify', at('good.jws'), '--key', `${other}.pub`], ['verify', at('good.jws'), '--key', `${key}.pub`, '--audience', 'x']]) {
+      const { code, stderr } = await manifest(args)
+      expect([code, stderr]).toEqual([1, expect.not.stringMatching(/What was in force|was rejected/)])
+      expect(stderr).toContain(`${at('good.jws')}: `)
+    }
+  })
+
+  test('a folder that is not there is named, not a temporary file', async () => {
+    const key = await keygen('k')
+    expect(await manifest(['sign', write('pins.json', payload), '--key', key, '--days', '7', '--out', at('public/pins.jws')])).toMatchObject({ code: 64, stderr: `axios-ssl-pinning: ${at('public/pins.jws')} cannot be written: the folder ${at('public')} does not exist\n` })
+    expect(await manifest(['keygen', at('keys/k')])).toMatchObject({ code: 64, stderr: expect.stringContaining(`the folder ${at('keys')} does not exist`) })
   })
 
   test('pins that no client could use: verify says so, and nobody adds a signature', async () => {
@@ -452,6 +485,7 @@ describe('serve', () => {
       for (const path of [at('fifo'), '/dev/zero']) expect(await manifest(['serve', path])).toMatchObject({ code: 64, stderr: expect.stringContaining('is no regular file') })
     }
     expect(await manifest(['serve', write('key.pem', privateKey.export({ type: 'pkcs8', format: 'pem' }).toString())])).toMatchObject({ code: 1 })
+    expect(await manifest(['serve', write('plain.json', payload)])).toMatchObject({ code: 1, stderr: expect.stringContaining('plain.json is not signed; ') })
     await start()
     expect(await manifest(['serve', at('pins.jws'), '--path', 'pins.jws'])).toMatchObject({ code: 64 })
     expect(await manifest(['serve', at('pins.jws'), '--tls-cert', at('k')])).toMatchObject({ code: 64 })

@@ -117,7 +117,8 @@ test('a passphrase is never taken from the arguments, nor echoed', async () => {
   expect(code).toBe(64)
   expect(stderr).toMatch(/takes env:NAME, file:PATH or stdin/)
   expect(stderr).not.toMatch(/geheim/)
-  expect((await runCommand(['pin', 'x', '--passphrase-from', 'env:geheim'])).stderr).toBe('axios-ssl-pinning: --passphrase-from: there is no such environment variable\n')
+  expect((await runCommand(['pin', 'x', '--passphrase-from', 'env:geheim'])).stderr).toBe('axios-ssl-pinning: --passphrase-from: there is no environment variable of that name; right would be to set and export it first\n')
+  expect((await runCommand(['pin', 'x', '--passphrase-from', 'env:PIN_SECRET'])).stderr).toContain('there is no environment variable PIN_SECRET;')
   expect((await runCommand(['pin', '-', '--passphrase-from', 'stdin'])).stderr).toBe('axios-ssl-pinning: standard input cannot be both the file and the passphrase\n')
 })
 

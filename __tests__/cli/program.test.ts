@@ -70,10 +70,13 @@ test('the worst exit code wins', () => {
   expect(worst([])).toBe(0)
 })
 
-test('days are counted down to the day itself', () => {
+test('days are counted down to the day itself, and shown to the nearest', () => {
   const now = Date.parse('2027-01-10T12:00:00Z')
   const at = (text: string): [number, string] => [daysUntil(new Date(text), now), showDaysLeft(new Date(text), now)]
   expect(at('2027-02-10T12:00:00Z')).toEqual([31, '31 days left'])
+  expect(at('2027-01-24T11:59:59Z')).toEqual([13, '14 days left'])
+  expect(at('2027-01-24T23:59:59Z')).toEqual([14, '14 days left'])
+  expect(at('2027-01-25T00:00:00Z')).toEqual([14, '15 days left'])
   expect(at('2027-01-11T13:00:00Z')).toEqual([1, '1 day left'])
   expect(at('2027-01-11T11:00:00Z')).toEqual([0, 'ends within a day'])
   expect(at('2027-01-10T11:00:00Z')).toEqual([-1, 'expired today'])

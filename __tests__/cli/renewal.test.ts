@@ -172,6 +172,18 @@ describe('hook', () => {
     expect(readFileSync(pins, 'utf8')).toBe(text)
   })
 
+  test("finds the only certificate in certbot's live folder without being told the host, and asks for it where there are several", async () => {
+    const current = issue()
+    const live = certbotLive(current)
+    write('live/README', 'the folders hold certificates')
+    const pins = jsonPins({ [host]: { publicKeys: [current.pin, backup] } })
+    expect(await hook(pins, ['--live', dirname(live), '--json'])).toMatchObject({ code: 0, json: { covered: true, pin: current.pin, certificateFile: join(live, 'fullchain.pem') } })
+    write('live/other.example.com/fullchain.pem', issue().chainPem)
+    const several = await hook(pins, ['--live', dirname(live)])
+    expect([several.code, several.stderr]).toEqual([64, expect.stringMatching(/live holds the certificates of several names \((?:api|other)\.example\.com, (?:api|other)\.example\.com\); right would be --host, or the folder of one of them\n$/)])
+    expect(await hook(pins, ['--live', dirname(live), '--host', host])).toMatchObject({ code: 0 })
+  })
+
   test('a pin that was announced too lately does not count', async () => {
     const next = issue()
     const announced = new Date(Date.now() - day / 2).toISOString()

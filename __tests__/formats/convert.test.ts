@@ -42,6 +42,8 @@ function problem(text: string, from: Format, host?: string): string {
 
 const plist = (content: string): string => `<?xml version="1.0" encoding="UTF-8"?>\n<!DOCTYPE plist PUBLIC "-//Apple//DTD PLIST 1.0//EN" "http://www.apple.com/DTDs/PropertyList-1.0.dtd">\n<plist version="1.0">\n${content}\n</plist>\n`
 
+const ending = (name: string, date: string): string => `${name}: pinning ends at ${date}, and every peer that PKI accepts passes then (onExpiry: 'allow'); 'refuse' would stop every request instead`
+
 describe('Android', () => {
   test('the documentation’s structures: pins with expiration, nested configs, cleartext and trust anchors', () => {
     const { policy, notes } = read(`<?xml version="1.0" encoding="utf-8"?>
@@ -76,7 +78,8 @@ describe('Android', () => {
       'line 14: cleartextTrafficPermitted of <domain-config> is not about pins; left out',
       'line 20: <trustkit-config> is not about pins; left out',
       'line 24: <debug-overrides> is not about pins; left out',
-      'free.example.org: it has no pins; left out'
+      'free.example.org: it has no pins; left out',
+      ...['example.com', 'other.example.net', 'secure.example.com'].map((name) => ending(name, '2028-01-01'))
     ])
     expect(createPinning(policy).policyFor('deep.in.example.com')?.onExpiry).toBe('allow')
   })
@@ -85,7 +88,8 @@ describe('Android', () => {
     const policy = { pins: { 'example.com': { pins: [`sha256/${a}`, `sha256/${b}`], expires: '2028-01-01', onExpiry: 'allow' as const, includeSubDomains: true }, 'a.example.com': [`sha256/${c}`], '10.0.0.1': [`sha256/${d}`] } }
     const written = write(policy, 'android')
     expect(written.notes).toEqual([])
-    expect(read(written.text, 'android')).toEqual({ policy, notes: [] })
+    expect(read(written.text, 'android')).toEqual({ policy, notes: [ending('example.com', '2028-01-01')] })
+    expect(convert(written.text, 'android', 'trustkit').notes).not.toContain(ending('example.com', '2028-01-01'))
     expect(convert(written.text, 'android', 'android').text).toBe(written.text)
   })
 
@@ -208,7 +212,7 @@ describe('TrustKit', () => {
       'example.org': { pins: [`sha256/${c}`, `sha256/${d}`], includeSubDomains: true },
       'free.example.org': { pins: [`sha256/${c}`, `sha256/${d}`], mode: 'off' }
     } })
-    expect(notes).toEqual(['TSKSwizzleNetworkDelegates is not about pins; left out', 'www.example.com: TSKReportUris is not about pins; left out'])
+    expect(notes).toEqual(['TSKSwizzleNetworkDelegates is not about pins; left out', 'www.example.com: TSKReportUris is not about pins; left out', ending('www.example.com', '2027-12-01')])
   })
 
   test('there and back, all that it can say', () => {

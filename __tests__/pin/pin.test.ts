@@ -3,7 +3,7 @@ import { inspect } from 'node:util'
 import fc from 'fast-check'
 import { PinInvalidError, PolicyInvalidError, isPinningError } from '../../lib/errors.js'
 import { parseHostPattern } from '../../lib/pin/hostname.js'
-import { createPinning, httpsSource } from '../../lib/index.js'
+import { createPinning, httpsSource, staticSource } from '../../lib/index.js'
 import { describeType, formatFingerprint, formatKeyPin, holdsPrivateKey, parsePin, quoteInput } from '../../lib/pin/pin.js'
 import { fingerprintOf, pinOf } from '../../lib/pin/spki.js'
 import { PolicySet } from '../../lib/policy/policy-set.js'
@@ -40,7 +40,9 @@ describe('parsePin reads a certificate\'s fingerprint', () => {
     ['without colons in upper case', hex.toUpperCase()],
     ['in mixed case', hex.slice(0, 32) + hex.slice(32).toUpperCase()],
     ['with the line end of a pasted command', `${fingerprint}\r\n`],
-    ['with spaces around it', `  ${fingerprint}\t`]
+    ['with spaces around it', `  ${fingerprint}\t`],
+    ['with a space between the bytes', fingerprint.replaceAll(':', ' ')],
+    ['with a space between the bytes, in lower case', fingerprint.replaceAll(':', ' ').toLowerCase()]
   ])('%s', (_, text) => {
     expect(parsePin(text)).toEqual({ kind: 'certificate', text: fingerprint })
   })
@@ -83,6 +85,40 @@ describe('parsePin reads the pin of a key', () => {
     expect(parsePin(`sha256/${slashed}`).text).toBe(`sha256/${slashed}`)
     expect(parsePin(`sha256//${slashed}`).text).toBe(`sha256/${slashed}`)
     expect(() => parsePin(`sha256///${slashed}`)).toThrow(PinInvalidError)
+  })
+})
+
+describe('parsePin says what is given instead:', () => {
+  test.each([
+    ['the placeholder of a fingerprint', 'AB:CD:…', /placeholder of the documentation/],
+    ['the placeholder of a key pin', 'sha256/…', /placeholder of the documentation/],
+    ['three dots', 'sha256/...', /placeholder of the documentation/],
+    ['a file', 'cert.pem', /looks like a path; right would be what the file holds: fingerprintOf\(readFileSync\(path\)\)/],
+    ['a path', '/etc/tls/server', /looks like a path/],
+    ['a path of Windows', 'C:\\tls\\server.crt', /looks like a path/],
+    ['spaces at the wrong places', `${fingerprint.slice(0, 5)} ${fingerprint.slice(6)}`.replace(':', ' :'), /its spaces do not separate single bytes/],
+    ['a SHA-1 with spaces', fingerprint.slice(0, 59).replaceAll(':', ' '), /20 bytes long, the length of SHA-1/]
+  ])('%s', (_, text, reason) => {
+    expect(refusalOf(text).reason).toMatch(reason)
+  })
+
+  test('a key pin whose base64 begins with a slash is no path', () => {
+    const slashed = Buffer.concat([Buffer.from([0xff, 0xff]), digest.subarray(2)]).toString('base64')
+    expect(refusalOf(slashed).reason).toBe(`a key pin needs its prefix: sha256/${slashed}`)
+  })
+})
+
+describe('paths in place of contents', () => {
+  test.each<[string, () => unknown, RegExp]>([
+    ['pinOf', () => pinOf('backup-key.pem'), /^Not a pin: \(a text of 14 characters\): this looks like a path; right would be what the file holds: readFileSync\(path\)$/],
+    ['fingerprintOf', () => fingerprintOf('./cert.crt'), /looks like a path/],
+    ['authorities', () => createPinning({ pins: { 'a.test': { authorities: ['./ca.pem'] } } }), /looks like a path.*or the PEM of a CA: readFileSync\(path, 'utf8'\)/],
+    ['authorities, something else', () => createPinning({ pins: { 'a.test': { authorities: ['My CA'] } } }), /or the PEM of a CA \(-----BEGIN CERTIFICATE-----\)/],
+    ['tls.ca', () => createPinning({ allowedSHAFingerprints: [fingerprint], tls: { ca: '/etc/ca.pem' } }), /^tls\.ca: this looks like a path; right would be what the file holds: readFileSync\(path\)$/],
+    ['tls.cert', () => createPinning({ allowedSHAFingerprints: [fingerprint], tls: { cert: 'client.crt' } }), /^tls\.cert: this looks like a path/],
+    ['trustedKeys', () => createPinning({ allowedSHAFingerprints: [fingerprint], updates: { source: staticSource(''), audience: 'a', trustedKeys: ['signing-key.pem.pub'] } as never }), /trustedKeys.*looks like a path/]
+  ])('%s', (_, make, message) => {
+    expect(make).toThrow(message)
   })
 })
 

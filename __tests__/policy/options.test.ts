@@ -1,7 +1,7 @@
 import { runInNewContext } from 'node:vm'
 import fc from 'fast-check'
 import { PolicyInvalidError } from '../../lib/errors.js'
-import { optionPath, ownOptions, readBoolean, readChoice, readFunction, readInstant, readList, readOptions } from '../../lib/policy/options.js'
+import { optionPath, ownOptions, readBoolean, readChoice, readFunction, readInstant, readList, readOptions, suggestOption } from '../../lib/policy/options.js'
 
 const names = ['pins', 'mode', 'expires', 'allowedSHAFingerprints']
 
@@ -58,6 +58,17 @@ describe('readOptions', () => {
     expect([error.code, error.option, error.message]).toEqual(['ERR_PIN_POLICY_INVALID', shown, `${shown}: ${error.reason}`])
     if (name === 'a b' || name === '' || name.startsWith('a\x1b')) expect(error.reason).toMatch(/^there is no such option; /)
     else expect(error.reason).toBe(reason)
+  })
+
+  test.each([
+    ['fingerprints', 'did you mean "allowedSHAFingerprints"?'],
+    ['ca', 'right would be tls.ca'],
+    ['clientCertificate', 'right would be tls.clientCertificate'],
+    ['keepAlive', 'right would be agent.keepAlive'],
+    ['trust', "right would be pins: { 'api.example.com': { trust } }, for each host pattern by itself"],
+    ['spki', 'there are: allowedSHAFingerprints, pins, mode, integrity, tls, agent']
+  ])('%s is not answered with a name that only looks like it', (name, text) => {
+    expect(suggestOption(name, ['allowedSHAFingerprints', 'pins', 'mode', 'integrity', 'tls', 'agent'])).toBe(text)
   })
 
   test('refuses a name of a million characters at once, and does not show it', () => {

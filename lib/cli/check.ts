@@ -22,6 +22,7 @@ import { renderReport } from './report-page.js'
 import { parseTarget, showTarget } from './target.js'
 import type { HostAndPort } from './target.js'
 import { caHelp, proxyHelp, readProxyRoute, readTrust } from './trust.js'
+import { explainWriteFailure } from './write-failure.js'
 
 /** `check <pins file> [host…]`: does every pinned host still match, is there a backup, what expires when? */
 export function checkCommand(run: Run): Command {
@@ -145,7 +146,7 @@ async function writeReport(path: string, checked: Checked, warnDays: number): Pr
     const { default: writeFileAtomic } = await import('write-file-atomic')
     await writeFileAtomic(path, renderReport(checked, warnDays))
   } catch (cause) {
-    throw new CommandError(`--html ${showText(path)} cannot be written: ${(cause as Error).message}`, exitCode.usage, (cause as NodeJS.ErrnoException).code, { cause })
+    throw new CommandError(`--html ${showText(path)} cannot be written: ${explainWriteFailure(path, cause)}`, exitCode.usage, (cause as NodeJS.ErrnoException).code, { cause })
   }
 }
 

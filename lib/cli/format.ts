@@ -23,12 +23,13 @@ export function daysUntil(date: Date, now: number): number {
   return Math.floor((date.getTime() - now) / dayMs)
 }
 
-/** `12 days left`, `1 day left`, `ends today`, `expired 3 days ago`. */
+/** `12 days left` (to the nearest day), `1 day left`, `ends within a day`, `expired 3 days ago`. */
 export function showDaysLeft(date: Date, now: number): string {
   if (Number.isNaN(date.getTime())) return '?'
   const days = daysUntil(date, now)
+  const left = Math.round((date.getTime() - now) / dayMs)
   if (date.getTime() < now) return days >= -1 ? 'expired today' : `expired ${-days - 1} ${-days - 1 === 1 ? 'day' : 'days'} ago`
-  return days === 0 ? 'ends within a day' : `${days} ${days === 1 ? 'day' : 'days'} left`
+  return days === 0 ? 'ends within a day' : `${left} ${left === 1 ? 'day' : 'days'} left`
 }
 
 const dayMs = 86_400_000

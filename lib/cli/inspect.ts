@@ -23,7 +23,7 @@ import { describeInspection } from './inspection.js'
 import type { Terminal } from './output.js'
 import { passphraseHelp, readPassphrase } from './passphrase.js'
 import { parseTarget, showTarget } from './target.js'
-import { caHelp, proxyHelp, readProxyRoute, readServerName, readTrust } from './trust.js'
+import { caHelp, caHint, proxyHelp, readProxyRoute, readServerName, readTrust } from './trust.js'
 
 /** `inspect <host | URL | file>`: what a server shows of itself, and the policy that pins it. */
 export function inspectCommand(run: Run): Command {
@@ -39,7 +39,7 @@ export function inspectCommand(run: Run): Command {
       action(run, async (output, target: string, options: InspectOptions) => {
         const trusts = await readTrust(options.ca, run.terminal)
         const inspected = (await isFile(target)) ? await inspectFile(target, options, trusts, run.terminal) : await inspectHost(target, options, trusts)
-        output.result(inspected, () => describeInspection(inspected, output.colors, Date.now()))
+        output.result(inspected, () => describeInspection(inspected, output.colors, Date.now(), caHint(inspected.untrusted ?? {}, options.ca !== undefined)))
         return inspected.server && !inspected.trusted ? exitCode.refused : exitCode.ok
       })
     )

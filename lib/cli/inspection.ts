@@ -3,15 +3,18 @@ import type { Inspected, Shown } from './inspect.js'
 import type { Colors } from './output.js'
 import { showTarget } from './target.js'
 
-/** An inspection for people. */
-export function describeInspection(inspected: Inspected, colors: Colors, now: number): string {
+/**
+ * An inspection for people.
+ * @param hint what to do about a server that is not trusted
+ */
+export function describeInspection(inspected: Inspected, colors: Colors, now: number, hint = ''): string {
   const { target, server, trusted, untrusted, served, verified, policy } = inspected
   const { bold, green, red, yellow } = colors
   const heading = server ? [showTarget(server), server.serverName === server.host ? undefined : `as ${showText(server.serverName)}`, server.tlsVersion, server.cipher, server.keyExchange ?? 'key exchange not shown by this version of Node', server.proxy && `through ${showText(server.proxy)}`].filter(Boolean).join('  ') : showText(target)
   const lines = [bold(heading), '']
   const reason = untrusted && showText(untrusted.message) + (untrusted.code === undefined ? '' : ` (${untrusted.code})`)
   if (trusted) lines.push(green(server ? "Trusted: Node's own verification accepts its chain and its name." : 'Trusted: a chain leads to a trust anchor.'))
-  else lines.push(red(server ? `NOT TRUSTED: ${reason}.` : `Not trusted: ${reason}.`))
+  else lines.push(red(server ? `NOT TRUSTED: ${reason}${hint}.` : `Not trusted: ${reason}.`))
   if (!trusted && server) lines.push(red('Whoever answered may be anybody. Do not pin what is shown here unless you have compared it with the server itself.'))
   lines.push('', bold(server ? 'Served chain (unchecked)' : 'In the file'), ...served.flatMap((certificate, depth) => describeCertificate(certificate, depth, colors, now)))
   lines.push('', bold('Verified chain'))

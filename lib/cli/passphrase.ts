@@ -17,11 +17,17 @@ export async function readPassphrase(source: string | undefined, terminal: Termi
   if (name === undefined) throw new CommandError('--passphrase-from takes env:NAME, file:PATH or stdin; a passphrase itself would be seen by everybody on this machine', exitCode.usage)
   if (kind === 'file') return firstLineOf(await readInput(name, terminal))
   const value = terminal.env[name]
-  if (value === undefined) throw new CommandError('--passphrase-from: there is no such environment variable', exitCode.usage)
+  if (value === undefined) throw noVariable('--passphrase-from', name)
   return Buffer.from(value)
 }
 
 function firstLineOf(bytes: Buffer): Buffer {
   const end = bytes.findIndex((byte) => byte === 0x0a || byte === 0x0d)
   return end === -1 ? bytes : bytes.subarray(0, end)
+}
+
+/** Names it only where it is written as variables are: else it may be the secret itself. */
+export function noVariable(option: string, name: string): CommandError {
+  const shown = /^[A-Z][A-Z0-9_]{0,63}$/.test(name) ? ` ${name}` : ' of that name'
+  return new CommandError(`${option}: there is no environment variable${shown}; right would be to set and export it first`, exitCode.usage)
 }

@@ -32,6 +32,14 @@ export async function readTrust(caFile: string | undefined, terminal: Terminal):
   }
 }
 
+/** What to do about a peer whose chain leads to no trust anchor; empty where that is not the trouble. */
+export function caHint(error: unknown, given: boolean): string {
+  if (!unanchored.has((error as { code?: string }).code ?? '')) return ''
+  return given ? '; none of the trust anchors in --ca has issued it' : '; of a private CA, --ca FILE names the trust anchor (in the options: tls.ca)'
+}
+
+const unanchored = new Set(['UNABLE_TO_GET_ISSUER_CERT', 'UNABLE_TO_GET_ISSUER_CERT_LOCALLY', 'UNABLE_TO_VERIFY_LEAF_SIGNATURE', 'SELF_SIGNED_CERT_IN_CHAIN', 'DEPTH_ZERO_SELF_SIGNED_CERT'])
+
 /** @throws {CommandError} exit code 64 for what cannot be asked for by SNI */
 export function readServerName(name: string | undefined): string | undefined {
   if (name === undefined) return undefined

@@ -36,7 +36,12 @@ export interface ConvertOptions {
 export function convertPins(text: string, options: ConvertOptions): WrittenPins {
   const read = readFormat(text, options)
   const written = writeFormat(read.policy, options)
-  return { text: written.text, notes: [...read.notes, ...written.notes] }
+  return { text: written.text, notes: [...read.notes, ...written.notes, ...(readers[options.from] !== own && readers[options.to] === own ? endingNotes(read.policy) : [])] }
+}
+
+/** What is ordinary in the other systems surprises in a file of ours. */
+function endingNotes({ pins = {} }: PolicyOptions): string[] {
+  return Object.entries(pins).flatMap(([name, policy]) => ('onExpiry' in policy && policy.onExpiry === 'allow' ? [`${name}: pinning ends at ${String(policy.expires)}, and every peer that PKI accepts passes then (onExpiry: 'allow'); 'refuse' would stop every request instead`] : []))
 }
 
 function readFormat(text: string, { from, name, host }: ConvertOptions): ReadPins {

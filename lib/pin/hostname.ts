@@ -50,8 +50,10 @@ export function parseHostPattern(text: string, option: string): HostPattern {
   if (/\s/.test(text)) throw fail('a host pattern has no spaces')
   const [name, port] = splitPort(text)
   if (port !== undefined && !(/^\d{1,5}$/.test(port) && Number(port) >= 1 && Number(port) <= 65_535)) throw fail(`the port ${quoteInput(port)} is not a number from 1 to 65535`)
+  if (/^\*+$/.test(name)) throw fail('a wildcard stands only for whole labels at the start of a name; for every host right would be the option allowedSHAFingerprints')
   const wildcard = name.startsWith('**.') ? 'any' : name.startsWith('*.') ? 'one' : 'exact'
   const rest = name.slice(wildcard === 'any' ? 3 : wildcard === 'one' ? 2 : 0)
+  if (/^[\d.*]+$/.test(rest) && rest.includes('*')) throw fail('an IP address has no labels for a wildcard; right would be each address by itself, or the option allowedSHAFingerprints, which is for every host')
   if (rest.includes('*')) throw fail('a wildcard stands only for whole labels at the start; right would be "*.example.com" (one label) or "**.example.com" (any number)')
   const host = canonicalHost(rest)
   if (host === undefined || (!isIPv6(host) && !hostName.test(host)) || host.length > maxHostLength) throw fail('this is not a host name or IP address; right would be one name, like "api.example.com"')

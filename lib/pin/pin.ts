@@ -10,7 +10,7 @@ export interface Pin {
 }
 
 /**
- * Reads a pin in any spelling the field uses: `AB:CD:…` with or without colons, any case, with or without openssl's
+ * Reads a pin in any spelling the field uses: `AB:CD:…` with or without colons, or with a space between the bytes, any case, with or without openssl's
  * `SHA256 Fingerprint=` in front (a certificate); `sha256/<base64>` (OkHttp), `sha256//<base64>` (curl) or
  * `pin-sha256="<base64>"` (RFC 7469) (a key).
  *
@@ -27,6 +27,8 @@ export function parsePin(text: unknown): Pin {
   if (quoted) return { kind: 'key', text: `sha256/${readBase64(text, quoted[2] as string)}` }
   const certificate = /^(?:sha-?256 fingerprint=)?([0-9a-f:]*)$/i.exec(trimmed)
   if (certificate) return { kind: 'certificate', text: readHex(text, certificate[1] as string) }
+  const spaced = /^(?:sha-?256 fingerprint=)?([0-9a-f]{2}(?: [0-9a-f]{2})+)$/i.exec(trimmed)
+  if (spaced) return { kind: 'certificate', text: readHex(text, (spaced[1] as string).replaceAll(' ', ':')) }
   throw invalid(text, explain(trimmed))
 }
 
@@ -101,6 +103,7 @@ function readBase64(text: string, base64: string): string {
 
 function explainBase64(base64: string, bytes: Buffer): string {
   const right = 'right would be 44 characters of base64 ending in "=", the 32 bytes of a SHA-256'
+  if (isPlaceholder(base64)) return placeholder
   if (base64 === '') return `nothing follows the prefix; ${right}`
   if (/^[0-9a-f:]+$/i.test(base64) && base64.replaceAll(':', '').length === 64) return `this is hex after a base64 prefix; leave the prefix out if it is a certificate fingerprint, else ${right}`
   if (/[^A-Za-z0-9+/=_-]/.test(base64)) return `it has a character that base64 does not have; ${right}`
@@ -112,15 +115,30 @@ function explainBase64(base64: string, bytes: Buffer): string {
 }
 
 function explain(text: string): string {
+  if (isPlaceholder(text)) return placeholder
   const prefix = /^(?:pin-)?(sha-?1|md5|sha-?224|sha-?384|sha-?512)\b/i.exec(text)?.[1]
   if (prefix !== undefined) return /1$|md5/i.test(prefix) && !/512/.test(prefix) ? `${prefix.toUpperCase()} is broken; ${rightForms}` : `${prefix} is not used for pins; ${rightForms}`
   if (text.includes('PRIVATE KEY')) return `it is a private key: never put it here; pinOf(key) gives its pin (${rightForms})`
   if (text.includes('-----BEGIN')) return `it is PEM; pinOf(pem) or fingerprintOf(pem) gives its pin, and \`authorities\` takes a CA's PEM (${rightForms})`
   if (/^https?:/i.test(text)) return `it is a URL; ${rightForms}`
+  if (/^(?:sha-?256 fingerprint=)?[0-9a-f:\s]+$/i.test(text)) return `its spaces do not separate single bytes; ${rightForms}`
   const bare = Buffer.from(text, 'base64')
   if (bare.length === 32 && bare.toString('base64') === text) return `a key pin needs its prefix: sha256/${text}`
+  if (looksLikePath(text)) return `this looks like a path; right would be what the file holds: fingerprintOf(readFileSync(path)) for a certificate, pinOf(readFileSync(path)) for its key`
   return rightForms
 }
+
+/** Whether a text that should be the content of a file is rather its name. */
+export function looksLikePath(text: string): boolean {
+  if (text.length > 1_000 || /[\r\n]|:\/\//.test(text)) return false
+  return /^(?:\.{1,2}|~)?[/\\]|^[a-z]:[/\\]|\.(?:pem|crt|cer|der|key|csr|pub|p7b|p12|pfx|jwk)$/i.test(text.trim())
+}
+
+function isPlaceholder(text: string): boolean {
+  return /…|\.\.\.$/.test(text)
+}
+
+const placeholder = "this is the placeholder of the documentation; right would be a pin of your own server, as axios-ssl-pinning inspect prints it"
 
 const rightForms = 'right would be AB:CD:… (32 bytes, the SHA-256 of a certificate) or sha256/<base64> (the SHA-256 of a public key)'
 

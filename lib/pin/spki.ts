@@ -2,7 +2,7 @@ import { X509Certificate, createHash, createPrivateKey, createPublicKey, KeyObje
 import { types } from 'node:util'
 import { PinInvalidError } from '../errors.js'
 import { derTag, readDer, readDerChildren } from './der.js'
-import { describeType, formatKeyPin } from './pin.js'
+import { describeType, formatKeyPin, looksLikePath } from './pin.js'
 
 /** What a pin can be made of: PEM text or bytes, DER bytes, or Node's own objects. */
 export type PinSource = string | Uint8Array | X509Certificate | KeyObject
@@ -46,7 +46,7 @@ export function fingerprintOf(source: string | Uint8Array | X509Certificate): st
  */
 export function parseCertificate(source: string | Uint8Array): X509Certificate {
   const text = typeof source === 'string' ? source : undefined
-  if (text !== undefined && !looksLikePem(Buffer.from(text, 'latin1'))) throw new PinInvalidError(describeSource(source), 'it is not a PEM certificate (-----BEGIN CERTIFICATE-----)')
+  if (text !== undefined && !looksLikePem(Buffer.from(text, 'latin1'))) throw new PinInvalidError(describeSource(source), looksLikePath(text) ? pathGiven : 'it is not a PEM certificate (-----BEGIN CERTIFICATE-----)')
   try {
     return new X509Certificate(text ?? (source))
   } catch (cause) {
@@ -83,7 +83,7 @@ function pinOfPem(text: string): string {
     const pin = pinOfBlock(block, label)
     if (pin !== undefined) return pin
   }
-  throw new PinInvalidError(describeSource(text), 'it has no PEM part that holds a key; right would be a certificate, a public or private key, or a certificate request')
+  throw new PinInvalidError(describeSource(text), looksLikePath(text) ? pathGiven : 'it has no PEM part that holds a key; right would be a certificate, a public or private key, or a certificate request')
 }
 
 /** Each block lasts until the next line of dashes; an encrypted key's `DEK-Info` has single ones. */
@@ -158,6 +158,8 @@ function pinOfRequest(der: Buffer, label: string): string {
     throw new PinInvalidError(`(${label})`, `it is not a certificate request (${reasonOf(cause)})`, { cause })
   }
 }
+
+const pathGiven = 'this looks like a path; right would be what the file holds: readFileSync(path)'
 
 function looksLikePem(bytes: Buffer): boolean {
   return bytes.includes('-----BEGIN ')

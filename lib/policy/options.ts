@@ -13,7 +13,7 @@ import { findAlike } from './suggestions.js'
 export function readOptions<T extends object>(value: T, names: readonly string[], where: string): T {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) throw new TypeError(`${where} must be an object, not ${describeType(value)}`)
   for (const name of Object.keys(value)) {
-    if (!names.includes(name)) throw new PolicyInvalidError(optionPath(where, showName(name)), `there is no such option; ${suggestOption(name, names)}`)
+    if (!names.includes(name)) throw new PolicyInvalidError(optionPath(where, showName(name)), `there is no such option; ${suggestOption(name, names, where)}`)
   }
   return ownOptions(value)
 }
@@ -93,10 +93,25 @@ function showName(name: string): string {
   return /^[A-Za-z_$][\w$]{0,39}$/.test(name) ? name : quoteInput(name)
 }
 
-/** `did you mean "certificates"?`, or all there are. */
-export function suggestOption(name: string, names: readonly string[]): string {
-  if (name.length > 40) return `there are: ${names.join(', ')}`
+/**
+ * `did you mean "certificates"?`, `right would be tls.ca`, or all there are.
+ * @param where the options object that the name stands in
+ */
+export function suggestOption(name: string, names: readonly string[], where = 'options'): string {
+  const all = `there are: ${names.join(', ')}`
+  if (name.length > 40) return all
+  const word = name.toLowerCase()
   const lower = new Map(names.map((each) => [each.toLowerCase(), each]))
-  const [alike] = findAlike(name.toLowerCase(), [...lower.keys()], () => Math.max(3, name.length / 2))
-  return alike === undefined ? `there are: ${names.join(', ')}` : `did you mean ${JSON.stringify(lower.get(alike))}?`
+  const home = lower.has(word) ? undefined : homes.find(({ option, holds }) => names.includes(option) && holds.includes(word))
+  if (home) return `right would be ${optionPath(where, home.option)}${home.inside(name)}`
+  const [alike] = findAlike(word, [...lower.keys()], () => Math.max(word.length < 4 ? 1 : 2, word.length / 3))
+  const found = alike ?? (word.length < 4 ? undefined : [...lower.keys()].find((each) => each.includes(word)))
+  return found === undefined ? all : `did you mean ${JSON.stringify(lower.get(found))}?`
 }
+
+/** Names that are right one step further in, by the option that has them. */
+const homes: ReadonlyArray<{ option: string; holds: readonly string[]; inside: (name: string) => string }> = [
+  { option: 'tls', holds: ['ca', 'cert', 'key', 'pfx', 'passphrase', 'servername', 'minversion', 'maxversion', 'ciphers', 'ecdhcurve', 'sigalgs', 'clientcertificate', 'keyexchange'], inside: (name) => `.${name}` },
+  { option: 'agent', holds: ['keepalive', 'keepalivemsecs', 'maxsockets', 'maxtotalsockets', 'maxfreesockets', 'maxcachedsessions', 'timeout', 'lookup'], inside: (name) => `.${name}` },
+  { option: 'pins', holds: ['trust', 'expires', 'onexpiry', 'certificates', 'publickeys', 'authorities', 'rejected', 'includesubdomains'], inside: (name) => `: { 'api.example.com': { ${name} } }, for each host pattern by itself` }
+]

@@ -19,7 +19,7 @@ export interface PolicyOptions {
   mode?: PinningMode
   /** Hosts without pins: `'refuse'` (default), or `'allow'`: PKI alone decides. A pinned host is never spoken to over `http:`. */
   unpinnedHosts?: 'refuse' | 'allow'
-  /** Makes a policy with a single pin an error instead of a warning. Default `false`. */
+  /** Makes a policy with a single pin an error instead of a warning. It counts pins: of which keys they are, no policy can know. Default `false`. */
   requireBackupPin?: boolean
 }
 

@@ -1,6 +1,6 @@
 import type { X509Certificate } from 'node:crypto'
 import { PinInvalidError, PolicyInvalidError } from '../errors.js'
-import { describeType, parsePin } from '../pin/pin.js'
+import { describeType, looksLikePath, parsePin } from '../pin/pin.js'
 import type { Pin } from '../pin/pin.js'
 import { keyPinOf, parseCertificate } from '../pin/spki.js'
 import { ownOptions, readBoolean, readChoice, readInstant, readList, readOptions } from './options.js'
@@ -119,11 +119,11 @@ function readPins(list: unknown, option: string, only?: 'certificate' | 'key'): 
 }
 
 /** {@link parsePin}, its errors saying where the text stands: it may be one of thousands, and is not always shown. */
-function readPin(text: unknown, option: string): Pin {
+function readPin(text: unknown, option: string, alsoRight?: string): Pin {
   try {
     return parsePin(text)
   } catch (error) {
-    if (error instanceof PinInvalidError) throw new PinInvalidError(error.input, `${error.reason} (in ${option})`)
+    if (error instanceof PinInvalidError) throw new PinInvalidError(error.input, `${error.reason}${alsoRight === undefined ? '' : `, or ${alsoRight}`} (in ${option})`)
     throw error instanceof TypeError ? new TypeError(`${option}: ${error.message}`) : error
   }
 }
@@ -136,7 +136,7 @@ function wrongKind(pin: string, only: 'certificate' | 'key'): string {
 
 function readAuthority(text: unknown, option: string): { pin: string; certificate?: X509Certificate } {
   if (typeof text !== 'string') throw new TypeError(`${option} takes PEM certificates and pins, not ${describeType(text)}`)
-  if (!text.includes('-----BEGIN') || text.includes('PRIVATE KEY')) return { pin: readPin(text, option).text }
+  if (!text.includes('-----BEGIN') || text.includes('PRIVATE KEY')) return { pin: readPin(text, option, looksLikePath(text) ? "the PEM of a CA: readFileSync(path, 'utf8')" : "the PEM of a CA (-----BEGIN CERTIFICATE-----)").text }
   if (text.split('-----BEGIN').length > 2) throw new PolicyInvalidError(option, 'a PEM text holds more than one part; right would be one entry for each CA')
   const certificate = parseCertificate(text)
   if (!certificate.ca) throw new PolicyInvalidError(option, `the certificate of ${(certificate.subject ?? '').replaceAll('\n', ', ') || '(no subject)'} is not a CA; right would be its issuer, or its pin under certificates or publicKeys`)

@@ -4,6 +4,7 @@ import * as tls from 'node:tls'
 import type { SecureContext, SecureContextOptions } from 'node:tls'
 import type { AgentOptions } from 'node:https'
 import { PolicyInvalidError } from '../errors.js'
+import { looksLikePath } from '../pin/pin.js'
 import { readOptions } from '../policy/options.js'
 import type { CertificateAuthorities } from '../verify/anchors.js'
 import { readClientCertificate } from './client-certificate.js'
@@ -63,6 +64,10 @@ export function readTlsOptions(given: TlsOptions | undefined, where = 'tls'): Tl
   if (refused !== undefined) throw new PolicyInvalidError(`${where}.${refused}`, refusals[refused] as string)
   const options = readOptions(given ?? {}, [...contextOptions, 'servername', 'minDHSize', 'clientCertificate', 'keyExchange', 'rejectUnauthorized'], where)
   if (options.servername !== undefined && (typeof options.servername !== 'string' || isIP(options.servername))) throw new PolicyInvalidError(`${where}.servername`, 'must be a host name; TLS has no server name for an IP address')
+  for (const name of ['ca', 'cert', 'key', 'pfx', 'crl'] as const) {
+    const given: unknown = options[name]
+    if ((Array.isArray(given) ? (given as unknown[]) : [given]).some((each) => typeof each === 'string' && looksLikePath(each))) throw new PolicyInvalidError(`${where}.${name}`, 'this looks like a path; right would be what the file holds: readFileSync(path)')
+  }
   const open = (typeof options.ciphers === 'string' ? options.ciphers : '').split(/[:, ]+/).find((cipher) => withoutSecrecy.test(cipher))
   if (open !== undefined) throw new PolicyInvalidError(`${where}.ciphers`, `${open} lets ciphers in that do not encrypt, or take no certificate; right would be to leave it out`)
   const { servername, minDHSize, clientCertificate, keyExchange, rejectUnauthorized: _, ...context } = options

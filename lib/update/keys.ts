@@ -1,7 +1,7 @@
 import { KeyObject, createHash, createPublicKey } from 'node:crypto'
 import type { JsonWebKey } from 'node:crypto'
 import { PolicyInvalidError } from '../errors.js'
-import { describeType, holdsPrivateKey } from '../pin/pin.js'
+import { describeType, holdsPrivateKey, looksLikePath } from '../pin/pin.js'
 
 /** A public key that pin sets are signed with: PEM (`BEGIN PUBLIC KEY`), JWK, or Node's object. */
 export type SigningKeySource = string | JsonWebKey | KeyObject
@@ -56,6 +56,7 @@ function importKey(source: unknown, option: string): KeyObject {
   }
   if (typeof source === 'string' ? holdsPrivateKey(source) : hasPrivatePart(source)) throw new PolicyInvalidError(option, `is a private key, which must never be here; ${right}`)
   if (typeof source !== 'string' && (typeof source !== 'object' || source === null || Array.isArray(source))) throw new PolicyInvalidError(option, `must be a key, not ${describeType(source)}; ${right}`)
+  if (typeof source === 'string' && looksLikePath(source)) throw new PolicyInvalidError(option, "looks like a path; right would be what the file holds: readFileSync(path, 'utf8')")
   if (typeof source === 'string' && !source.includes('-----BEGIN PUBLIC KEY-----')) throw new PolicyInvalidError(option, `is not a PEM public key; ${right}`)
   try {
     return typeof source === 'string' ? createPublicKey(source) : createPublicKey({ key: source as JsonWebKey, format: 'jwk' })

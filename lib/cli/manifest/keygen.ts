@@ -10,6 +10,7 @@ import type { Run } from '../command.js'
 import { CommandError, exitCode } from '../exit.js'
 import { showText } from '../format.js'
 import { passphraseHelp, readPassphrase } from '../passphrase.js'
+import { explainWriteFailure } from '../write-failure.js'
 
 /** `manifest keygen <file>`: a key pair to sign pin sets with. */
 export function keygenCommand(run: Run): Command {
@@ -57,7 +58,6 @@ async function write(file: string, content: string | Buffer, mode: number): Prom
   try {
     await writeFile(file, content, { flag: 'wx', mode, flush: true })
   } catch (cause) {
-    const { code, message } = cause as NodeJS.ErrnoException
-    throw new CommandError(`${showText(file)} cannot be written: ${message}`, exitCode.usage, code ?? 'ERR_USAGE', { cause })
+    throw new CommandError(`${showText(file)} cannot be written: ${explainWriteFailure(file, cause)}`, exitCode.usage, (cause as NodeJS.ErrnoException).code ?? 'ERR_USAGE', { cause })
   }
 }

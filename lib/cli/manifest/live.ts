@@ -11,6 +11,7 @@ import { PinningAgent } from '../../transport/agent.js'
 import type { PinSetPayload } from '../../update/manifest.js'
 import { CommandError, exitCode } from '../exit.js'
 import { firstLine, showText } from '../format.js'
+import { caHint } from '../trust.js'
 
 /** What a client with the new set would make of one server, now. */
 export interface LiveFinding {
@@ -20,10 +21,11 @@ export interface LiveFinding {
   readonly address: string
   /**
    * `accepted`: the new set's pins match. `refused`: they do not. `dropped`: the new set has no pins for the host, and the set
-   * before it has, which match what is served. `unreachable`: nobody could be asked. `gone`: not served as the set before
+   * before it has, which match what is served. `untrusted`: PKI refuses it, whatever
+   * the pins. `unreachable`: nobody could be asked. `gone`: not served as the set before
    * says, and not in the new one.
    */
-  readonly outcome: 'accepted' | 'refused' | 'dropped' | 'unreachable' | 'gone'
+  readonly outcome: 'accepted' | 'refused' | 'untrusted' | 'dropped' | 'unreachable' | 'gone'
   readonly detail: string
 }
 
@@ -113,7 +115,7 @@ async function checkAddress(target: Target, address: string, { after, before, re
     const gone = judged.shown.find((pin) => revoked.has(pin))
     if (judged.accepted && gone !== undefined) return found('refused', `it serves ${gone}, which the set revokes`)
     if (judged.accepted) return found('accepted', judged.detail)
-    return found(judged.pinning ? 'refused' : 'unreachable', judged.detail)
+    return found(judged.failure ?? 'unreachable', judged.detail)
   }
   if (!before?.find(target.host, target.port)) return found('refused', 'the set has no pins for this host')
   const judged = await judge(target, address, before, options)
@@ -122,8 +124,8 @@ async function checkAddress(target: Target, address: string, { after, before, re
 
 interface Judged {
   readonly accepted: boolean
-  /** The refusal is one of the pins. */
-  readonly pinning: boolean
+  /** Who refused it, the pins or PKI; `undefined` where there was nobody to refuse. */
+  readonly failure: 'refused' | 'untrusted' | undefined
   /** The pin that matched, or why there was none. */
   readonly detail: string
   /** Pins and fingerprints of the leaf and of the verified chain, when it was accepted. */
@@ -139,19 +141,20 @@ function judge({ host, port }: Target, address: string, policies: PolicySet, { c
       socket.destroy()
       resolve(judged)
     }
-    const reporter = new Reporter({ onValidCertificate: (report) => end(accepted(report)) })
+    let shown = false
+    const reporter = new Reporter({ onValidCertificate: (report) => end(accepted(report)), onBadCertificate: () => (shown = true) })
     const agent = new PinningAgent({ policies: () => policies, reporter, tls: ca === undefined ? undefined : { ca }, agent: undefined })
-    const late = setTimeout(() => end({ accepted: false, pinning: false, detail: `no answer within ${timeoutMs} ms`, shown: [] }), timeoutMs)
+    const late = setTimeout(() => end({ accepted: false, failure: undefined, detail: `no answer within ${timeoutMs} ms`, shown: [] }), timeoutMs)
     const toAddress: LookupFunction = (_name, { all }, callback) => {
       if (all) (callback as unknown as (error: null, addresses: Array<{ address: string; family: number }>) => void)(null, [{ address, family: isIP(address) }])
       else callback(null, address, isIP(address))
     }
     const socket = agent.createConnection({ host, port, lookup: toAddress })
-    socket.on('error', (error: Error) => end({ accepted: false, pinning: isPinningError(error), detail: firstLine(error.message), shown: [] }))
+    socket.on('error', (error: Error) => end({ accepted: false, failure: isPinningError(error) ? 'refused' : shown ? 'untrusted' : undefined, detail: `${firstLine(error.message)}${caHint(error, ca !== undefined)}`, shown: [] }))
   })
 }
 
 function accepted({ matchedPin, leaf, chain }: PinReport): Judged {
   const shown = [...(leaf ? [leaf] : []), ...chain].flatMap(({ pin, fingerprint }) => [fingerprint, ...(pin === undefined ? [] : [pin])])
-  return { accepted: true, pinning: false, detail: matchedPin ?? leaf?.pin ?? '', shown }
+  return { accepted: true, failure: undefined, detail: matchedPin ?? leaf?.pin ?? '', shown }
 }

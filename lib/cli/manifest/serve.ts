@@ -9,14 +9,14 @@ import { createServer as createHttpsServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { gzipSync } from 'node:zlib'
 import type { Command } from 'commander'
-import { UpdateRejectedError } from '../../errors.js'
-import { defaultMaxBytes, readUnverifiedManifest } from '../../update/manifest.js'
+import { defaultMaxBytes } from '../../update/manifest.js'
 import { action, createCommand } from '../command.js'
 import type { Run } from '../command.js'
 import { CommandError, exitCode } from '../exit.js'
 import { firstLine, showText } from '../format.js'
 import { readInput } from '../input.js'
 import { parsePort, parseWhole } from './arguments.js'
+import { readSigned } from './signed.js'
 
 interface ServeOptions {
   port: number
@@ -62,7 +62,7 @@ export class ServedManifest {
 
   constructor(readonly file: string) {}
 
-  /** @throws {CommandError | UpdateRejectedError} when it cannot be read, or is no signed set: nothing else is ever handed out */
+  /** @throws {CommandError} when it cannot be read, or is no signed set: nothing else is ever handed out */
   async current(): Promise<Served> {
     try {
       if (this.#read?.identity === identityOf(await stat(this.file))) return this.#read.served
@@ -71,7 +71,7 @@ export class ServedManifest {
       return await this.#readAgain(handle).finally(() => handle.close())
     } catch (error) {
       const { code, message } = error as NodeJS.ErrnoException
-      if (error instanceof CommandError || error instanceof UpdateRejectedError) throw error
+      if (error instanceof CommandError) throw error
       throw new CommandError(`${showText(this.file)} cannot be read: ${message}`, exitCode.usage, code ?? 'ERR_INPUT', { cause: error })
     }
   }
@@ -82,7 +82,7 @@ export class ServedManifest {
     if (stats.size > 64 * defaultMaxBytes) throw new CommandError(`${showText(this.file)} is too large`, exitCode.usage, 'ERR_INPUT')
     const body = await handle.readFile()
     const text = body.toString()
-    await readUnverifiedManifest(text)
+    await readSigned(text, this.file)
     const served: Served = {
       body,
       zipped: gzipSync(body),

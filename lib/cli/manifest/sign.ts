@@ -13,10 +13,12 @@ import { showText } from '../format.js'
 import { readInput } from '../input.js'
 import type { Output } from '../output.js'
 import { passphraseHelp } from '../passphrase.js'
+import { explainWriteFailure } from '../write-failure.js'
 import { collect, parseWhole } from './arguments.js'
 import { clientPolicies, warningsOf } from './client.js'
 import { checkLive, countLive, wildcardsOf } from './live.js'
 import type { LiveFinding } from './live.js'
+import { readSigned, whyOf } from './signed.js'
 import { keyHelp, readPublicJwk, readSigningKeys, readTrust } from './signing-key.js'
 import type { PrivateSigningKey } from './signing-key.js'
 import { describeSet } from './summary.js'
@@ -63,7 +65,7 @@ export function signCommand(run: Run): Command {
         const out = options.out ?? (options.add && file !== '-' ? file : undefined)
         const previous = await readPrevious(options, keys, output)
         const input = (await readInput(file, run.terminal)).toString()
-        const payload = options.add ? (await readUnverifiedManifest(input)).payload : await composePayload(input, previous, options, output)
+        const payload = options.add ? (await readSigned(input, file)).payload : await composePayload(input, previous, options, output)
         const text = options.add ? await addSignatures(input, keys.map(({ privateKey }) => privateKey)) : await sign(payload, keys)
         warnOf(warningsOf(await demandUsable(text, payload, keys)), payload, previous, output)
         if (options.checkLive) {
@@ -91,7 +93,7 @@ async function readPrevious({ previous, out, add, trust }: SignOptions, keys: re
     payload = (await readUnverifiedManifest(text)).payload
     await verifyStoredManifest(text, { trust: trusted, audience: payload.audience })
   } catch (cause) {
-    throw new CommandError(`the set before (${showText(path)}) cannot be built on: ${(cause as Error).message} If it was signed with another key, name its public key: --trust FILE`, exitCode.refused, 'ERR_PIN_UPDATE_REJECTED', { cause })
+    throw new CommandError(`the set before (${showText(path)}) cannot be built on: ${whyOf(cause as Error)}. If it was signed with another key, name its public key: --trust FILE`, exitCode.refused, 'ERR_PIN_UPDATE_REJECTED', { cause })
   }
   return payload
 }
@@ -171,14 +173,15 @@ async function demandLive(payload: PinSetPayload, previous: PinSetPayload | unde
   const ca = options.ca === undefined ? undefined : (await readInput(options.ca, output.terminal)).toString()
   const findings = await checkLive(payload, previous, { ca, hosts: options.liveHost, timeoutMs: 10_000 }, () => progress.tick()).finally(() => progress.stop())
   const mayDrop = new Set(options.allowDrop)
+  const untrusted = findings.filter(({ outcome }) => outcome === 'untrusted')
   const wrong = findings.filter(({ host, port, outcome }) => outcome === 'refused' || (outcome === 'dropped' && !mayDrop.has(host) && !mayDrop.has(`${host}:${port}`)))
   const unreachable = options.allowUnreachable ? [] : findings.filter(({ outcome }) => outcome === 'unreachable')
   for (const finding of findings) if (finding.outcome !== 'accepted' && finding.outcome !== 'gone') output.note(showFinding(finding))
   const wildcards = wildcardsOf(payload)
   if (wildcards.length > 0 && options.liveHost.length === 0) output.note(`Not checked: ${wildcards.slice(0, 5).map(showText).join(', ')}${wildcards.length > 5 ? ', …' : ''}; name their hosts with --live-host`)
-  const code = worst([wrong.length > 0 ? exitCode.refused : exitCode.ok, unreachable.length > 0 ? exitCode.unreachable : exitCode.ok])
+  const code = worst([wrong.length + untrusted.length > 0 ? exitCode.refused : exitCode.ok, unreachable.length > 0 ? exitCode.unreachable : exitCode.ok])
   if (code !== exitCode.ok) {
-    const why = wrong.length > 0 ? `${wrong.length} of ${findings.length} live servers would be lost to every client` : `${unreachable.length} of ${findings.length} hosts cannot be reached (--allow-unreachable)`
+    const why = wrong.length > 0 ? `${wrong.length} of ${findings.length} live servers would be lost to every client` : untrusted.length > 0 ? `${untrusted.length} of ${findings.length} live servers are not trusted` : `${unreachable.length} of ${findings.length} hosts cannot be reached (--allow-unreachable)`
     output.result({ signed: false, live: findings }, () => output.colors.red(`Not signed: ${why}.`))
   } else output.note(`${findings.filter(({ outcome }) => outcome === 'accepted').length} of ${findings.length} live servers are accepted by these pins.`)
   return code
@@ -193,7 +196,6 @@ async function write(file: string, text: string): Promise<void> {
     const { default: writeFileAtomic } = await import('write-file-atomic')
     await writeFileAtomic(file, text, { mode: 0o644, fsync: true })
   } catch (cause) {
-    const { code, message } = cause as NodeJS.ErrnoException
-    throw new CommandError(`${showText(file)} cannot be written: ${message}`, exitCode.usage, code ?? 'ERR_USAGE', { cause })
+    throw new CommandError(`${showText(file)} cannot be written: ${explainWriteFailure(file, cause)}`, exitCode.usage, (cause as NodeJS.ErrnoException).code ?? 'ERR_USAGE', { cause })
   }
 }

@@ -11,7 +11,7 @@ import { CommandError, exitCode } from '../exit.js'
 import { showText } from '../format.js'
 import { readInput } from '../input.js'
 import type { Output, Terminal } from '../output.js'
-import { readPassphrase } from '../passphrase.js'
+import { noVariable, readPassphrase } from '../passphrase.js'
 
 export const keyHelp = 'a private signing key: a file, - for standard input, or env:NAME; never the key itself; can be given again'
 
@@ -57,7 +57,7 @@ async function readSource(source: string, output: Output): Promise<Buffer> {
     return readInput(source, terminal)
   }
   const value = terminal.env[name]
-  if (value === undefined) throw new CommandError('--key: there is no such environment variable', exitCode.usage)
+  if (value === undefined) throw noVariable('--key', name)
   return Buffer.from(value)
 }
 

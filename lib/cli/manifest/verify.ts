@@ -1,11 +1,12 @@
 import type { Command } from 'commander'
-import { readUnverifiedManifest, verifyManifest } from '../../update/manifest.js'
+import { verifyManifest } from '../../update/manifest.js'
 import { action, createCommand } from '../command.js'
 import type { Run } from '../command.js'
 import { CommandError, exitCode } from '../exit.js'
 import { readInput } from '../input.js'
 import { collect, parseWhole } from './arguments.js'
 import { clientPolicies, warningsOf } from './client.js'
+import { naming, readSigned } from './signed.js'
 import { readTrust } from './signing-key.js'
 import { describeSet } from './summary.js'
 
@@ -22,12 +23,12 @@ export function verifyCommand(run: Run): Command {
         if (file === '-' && options.key.includes('-')) throw new CommandError('standard input cannot be both the set and a key', exitCode.usage)
         const trust = await readTrust(options.key, options.threshold, run.terminal)
         const text = (await readInput(file, run.terminal)).toString()
-        const { payload, signatures } = await readUnverifiedManifest(text)
+        const { payload, signatures } = await readSigned(text, file)
         const { audience = payload.audience, after } = options
         if (after !== undefined && payload.version < after) throw new CommandError(`its version ${payload.version} is lower than ${after}, which the client has`, exitCode.refused, 'ERR_PIN_UPDATE_REJECTED')
-        const set = await verifyManifest(text, { trust, audience, now: Date.now() })
+        const set = await naming(file, () => verifyManifest(text, { trust, audience, now: Date.now() }))
         const { version, expires, trust: next } = set
-        const warnings = warningsOf(await clientPolicies(set))
+        const warnings = warningsOf(await naming(file, () => clientPolicies(set)))
         output.result({ verified: true, version, audience, expires: expires.toISOString(), hosts: Object.keys(payload.pins).length, trustedKeys: [...next.keys.keys()], warnings }, () => `${describeSet(payload, signatures, output.colors, Date.now())}\n\n${output.colors.green(`Verified: ${options.threshold} of ${trust.keys.size} trusted keys are needed, and have signed.`)}`)
         if (!output.json) for (const warning of warnings) output.note(`Warning: ${warning}`)
         return exitCode.ok

@@ -1,7 +1,7 @@
 import { X509Certificate } from 'node:crypto'
 import { existsSync, lstatSync, readdirSync, statSync } from 'node:fs'
 import { isIP } from 'node:net'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { PolicyInvalidError } from '../../errors.js'
 import { readFileBytes } from '../../formats/text-file.js'
 import { CommandError, exitCode } from '../exit.js'
@@ -22,17 +22,29 @@ export interface LiveCertificate {
  * Finds the certificate of a host where certbot (`live/<name>`), lego (`certificates`), acme.sh (`~/.acme.sh`) or Caddy (its
  * storage) keep it: `folder` may be that very folder, or the one above. Of several the youngest counts.
  *
- * @param host without it any certificate will do
+ * @param host without it any certificate will do, and the only one of the folders below, where there is none in it
  * @throws {CommandError} exit code 64 when there is none
  */
 export function findLive(folder: string, host: string | undefined): LiveCertificate {
   if (!isFolder(folder)) throw new CommandError(`${showText(folder)} is not a folder`, exitCode.usage, 'ERR_INPUT')
-  const found = foldersIn(folder, host)
-    .flatMap((each) => pairsIn(each).map(({ certificate, key }) => readLive(each, join(each, certificate), existsSync(join(each, key)) ? join(each, key) : undefined)))
-    .filter((live) => live !== undefined && (host === undefined || covers(live.chain[0] as X509Certificate, host)))
-    .sort((a, b) => Date.parse(b?.chain[0]?.validFrom ?? '') - Date.parse(a?.chain[0]?.validFrom ?? ''))
-  if (found[0]) return found[0]
+  const folders = foldersIn(folder, host)
+  const [youngest] = certificatesIn(folders, host)
+  if (youngest) return youngest
+  if (host === undefined) {
+    const below = certificatesIn(folders.flatMap(foldersBelow), undefined)
+    const names = [...new Set(below.map((live) => basename(live.folder)))]
+    if (names.length > 1) throw new CommandError(`${showText(folder)} holds the certificates of several names (${showText(names.slice(0, 3).join(', '))}${names.length > 3 ? ', …' : ''}); right would be --host, or the folder of one of them`, exitCode.usage, 'ERR_INPUT')
+    if (below[0]) return below[0]
+  }
   throw new CommandError(`${showText(folder)} holds no certificate${host === undefined ? '' : ` for ${showText(host)}`}; right would be certbot's live folder, lego's certificates, ~/.acme.sh or Caddy's storage`, exitCode.usage, 'ERR_INPUT')
+}
+
+/** The youngest first. */
+function certificatesIn(folders: readonly string[], host: string | undefined): LiveCertificate[] {
+  return folders
+    .flatMap((each) => pairsIn(each).flatMap(({ certificate, key }) => readLive(each, join(each, certificate), existsSync(join(each, key)) ? join(each, key) : undefined) ?? []))
+    .filter(({ chain: [leaf] }) => host === undefined || covers(leaf as X509Certificate, host))
+    .sort((a, b) => Date.parse(b.chain[0]?.validFrom ?? '') - Date.parse(a.chain[0]?.validFrom ?? ''))
 }
 
 /** @throws {CommandError} exit code 64 when the file holds no certificates */
@@ -71,8 +83,12 @@ function foldersIn(folder: string, host: string | undefined): string[] {
   const names = host === undefined ? [] : [host, `${host}_ecc`, host.replace(/^\*/, 'wildcard_')]
   const below = (parent: string): string[] => [parent, ...names.map((name) => join(parent, name))]
   const storage = join(folder, 'certificates')
-  const issuers = isFolder(storage) ? readdirSync(storage).slice(0, 1_000).map((name) => join(storage, name)) : []
+  const issuers = isFolder(storage) ? foldersBelow(storage) : []
   return [folder, storage, ...issuers].flatMap(below).filter(isFolder)
+}
+
+function foldersBelow(folder: string): string[] {
+  return readdirSync(folder).slice(0, 1_000).map((name) => join(folder, name)).filter(isFolder)
 }
 
 function pairsIn(folder: string): Array<{ certificate: string; key: string }> {
