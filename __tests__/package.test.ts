@@ -1,5 +1,4 @@
 import { execFileSync } from 'node:child_process'
-import { createRequire } from 'node:module'
 import { existsSync, mkdtempSync, mkdirSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
@@ -71,14 +70,16 @@ test.each(['mjs', 'cjs'])('what most programs do not need is loaded when an opti
 })
 
 test('a bundler puts it into one file, without the optional peers', () => {
-  const esbuild = createRequire(createRequire(__filename).resolve('tsx/package.json'))('esbuild') as { buildSync(options: object): void }
   writeFileSync(join(home, 'bundled.mjs'), `import axios from 'axios'\nimport { findPinningError, pinAxios } from 'axios-ssl-pinning'\nimport { createAuthority, startHttpsServer } from 'axios-ssl-pinning/testing'\n;(async () => {${body}\nconsole.log(codes.join())})()`)
   const absent = ['undici', '@opentelemetry/api']
-  esbuild.buildSync({
+  const options = {
     absWorkingDir: home, entryPoints: ['bundled.mjs'], outfile: join(home, 'bundle', 'out.cjs'), bundle: true, platform: 'node', format: 'cjs', logLevel: 'error',
     // As where these are not installed.
     alias: Object.fromEntries(absent.map((name) => [name, `./no-such-folder/${name}`])),
-  })
+  }
+  const script = `require('node:module').createRequire(require.resolve('tsx/package.json'))('esbuild').buildSync(${JSON.stringify(options)})`
+  // In a process of its own: it leaves a service behind.
+  execFileSync(process.execPath, ['-e', script], { cwd: root, encoding: 'utf8', timeout: 50_000, stdio: ['ignore', 'pipe', 'pipe'] })
   expect(run('bundle/out.cjs', readFileSync(join(home, 'bundle', 'out.cjs'), 'utf8'))).toContain('200,ERR_PIN_MISMATCH')
 })
 
