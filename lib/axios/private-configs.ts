@@ -154,7 +154,8 @@ export class PrivateConfigs {
     const { config } = holder
     const given = isConfig(config) ? pairOf(config)?.given : undefined
     if (given === undefined) return
-    for (const name of Reflect.ownKeys(config as Config) as string[]) {
+    // Part of every request with interceptors: as quick as it gets.
+    for (const name in config as Config) {
       if (!notGivenBack.has(name) && (config as Config)[name] !== given[name]) Reflect.set(given, name, (config as Config)[name])
     }
     Reflect.set(holder, 'config', given)
