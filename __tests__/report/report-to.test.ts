@@ -272,14 +272,18 @@ describe('a collector behind a proxy', () => {
   })
 })
 
-test('reports that wait keep no process alive', async () => {
-  const script = `
+/** A pinning whose reports wait for ever, in a process of its own. */
+const neverReceived = `
     const { createPinning } = await load('index.js')
     const { createAuthority, createSelfSigned, startHttpsServer } = await load('testing/index.js')
     const https = await import('node:https')
     const root = createAuthority()
     const server = await startHttpsServer(root.issue())
     const pinning = createPinning({ pins: { localhost: [createSelfSigned().pin, createSelfSigned().pin] }, tls: { ca: root.pem }, reportTo: () => new Promise(() => {}) })
+`
+
+test('reports that wait keep no process alive', async () => {
+  const script = `${neverReceived}
     const code = await new Promise((resolve) => https.get(server.url, { agent: pinning.agent }).on('error', (error) => resolve(error.code)))
     report({ code, reports: pinning.status().reports })
     await server.close()`
@@ -288,13 +292,7 @@ test('reports that wait keep no process alive', async () => {
 })
 
 test('close() ends, and the program goes on, where nothing else keeps the process alive', async () => {
-  const script = `
-    const { createPinning } = await load('index.js')
-    const { createAuthority, createSelfSigned, startHttpsServer } = await load('testing/index.js')
-    const https = await import('node:https')
-    const root = createAuthority()
-    const server = await startHttpsServer(root.issue())
-    const pinning = createPinning({ pins: { localhost: [createSelfSigned().pin, createSelfSigned().pin] }, tls: { ca: root.pem }, reportTo: () => new Promise(() => {}) })
+  const script = `${neverReceived}
     await new Promise((resolve) => https.get(server.url, { agent: pinning.agent }).on('error', resolve))
     await server.close()
     await pinning.close()

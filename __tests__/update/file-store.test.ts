@@ -201,7 +201,7 @@ test('processes that save at the same time never lower what a reader sees', asyn
   const script = `
     const { fileStore } = await load('update/file-store.js')
     const store = fileStore(input.folder)
-    for (let round = 0; round < 25; round++) {
+    for (let round = 0; round < 60; round++) {
       const version = 1 + round * 4 + Math.floor(Math.random() * 4)
       await store.save({ version, hash: 'h'.repeat(43), text: 'set ' + version, links: [] })
     }
@@ -223,7 +223,7 @@ test('processes that save at the same time never lower what a reader sees', asyn
     await new Promise((resume) => setImmediate(resume))
   }
   expect((await all).map((each) => each.reported ?? each.stderr)).toEqual([true, true, true])
-  expect(seen).toBeGreaterThan(1)
-  expect((await fileStore(folder).load())?.version).toBeGreaterThanOrEqual(97)
+  expect(seen).toBeGreaterThan(5)
+  expect((await fileStore(folder).load())?.version).toBeGreaterThanOrEqual(237)
   expect(readdirSync(folder).filter((file) => file.endsWith('.damaged'))).toEqual([])
 })
