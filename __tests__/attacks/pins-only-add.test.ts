@@ -22,6 +22,11 @@ const limits: Record<string, CertificateOptions> = {
   'other names': { nameConstraints: { permitted: ['example.org'] } },
   'e-mail': { extendedKeyUsage: ['emailProtection'] },
   'may not sign': { keyUsage: ['digitalSignature'] },
+  'no CA': { ca: false },
+  'nothing said': { basicConstraints: false, keyUsage: null },
+  'version 1': { version: 1 },
+  'signed over SHA-1': { signatureHash: 'sha1' },
+  'an unknown critical extension': { extensions: [{ oid: '1.2.3.4', critical: true, value: Buffer.from('0500', 'hex') }] },
   'weak key': { key: generateKey({ rsa: 1_024 }) },
   'no key ids': { subjectKeyId: null, authorityKeyId: null },
   'made-up signature': { corruptSignature: true }
@@ -128,7 +133,7 @@ test('an intermediate that the server leaves out is missing, though its PEM is p
  *    └─ [Other Root, cross-signed]      the name and key of      Other Root (trusted, under a limit)
  *         └─ [leaf]
  */
-test.each(['expired', 'other names', 'e-mail'])('a root that is trusted, but not for this (%s), is not bypassed by what the pinned one says of it', async (limit) => {
+test.each(['expired', 'other names', 'e-mail', 'may not sign', 'no CA', 'an unknown critical extension'])('a root that is trusted, but not for this (%s), is not bypassed by what the pinned one says of it', async (limit) => {
   const pinned = createAuthority({ name: 'Pinned Root' })
   const other = createAuthority({ name: 'Other Root', ...limits[limit] })
   const leaf = other.issue()

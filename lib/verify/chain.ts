@@ -46,7 +46,8 @@ export function holdsWithAll(chain: VerifiedChain | undefined, leaf: X509Certifi
   const search: Search = { served: [], anchors: all, now, signaturesLeft: maxSignatureChecks, stepsLeft: 0 }
   const certificates = chain ? chain.certificates.slice(0, -1) : [leaf, ...servedAfter(leaf)]
   return certificates.every((tip, depth) => {
-    const others = all.issuersOf(tip).filter((issuer) => !few.has(issuer) && tip.checkIssued(issuer))
+    // One that may not sign is taken too, and refused in the end: checkIssued() is stricter than what OpenSSL takes it by.
+    const others = all.issuersOf(tip).filter((issuer) => !few.has(issuer) && (!issuer.ca || tip.checkIssued(issuer)))
     return others.every((issuer) => chain !== undefined && isLink(certificates.slice(0, depth + 1) as unknown as Path, issuer, search))
   })
 }
