@@ -95,7 +95,7 @@ test('shows both chains, the connection, and a policy that the agent accepts as 
   expect(text).toContain(leaf.fingerprint)
   expect(text).toMatch(/backup pin belongs here[^]*openssl genpkey/)
 
-  const pasted = JSON.parse(`{${text.slice(text.indexOf('Policy to paste') + 15).replaceAll(/\/\/.*/g, '')}}`) as { pins: Record<string, never> }
+  const pasted = JSON.parse(`{${text.slice(text.indexOf('Policy to paste') + 15).replaceAll(/(?<=\s)\/\/.*/g, '')}}`) as { pins: Record<string, never> }
   const agent = createPinningAgent({ ...pasted, tls: { ca: root.pem } })
   expect(await get(server.port, agent)).toBe(200)
   expect(server.decryptedBytes).toBeGreaterThan(0)
