@@ -52,7 +52,7 @@ interface Case {
   partial: boolean
 }
 
-const limit = fc.oneof({ weight: 4, arbitrary: fc.constant('none') }, { weight: 3, arbitrary: fc.constantFrom(...Object.keys(limits)) })
+const limit = fc.oneof({ weight: 6, arbitrary: fc.constant('none') }, { weight: 3, arbitrary: fc.constantFrom(...Object.keys(limits)) })
 const anyCase: fc.Arbitrary<Case> = fc.record({
   roots: fc.array(limit, { minLength: 3, maxLength: 3 }),
   vouchings: fc.array(fc.record({
@@ -63,7 +63,7 @@ const anyCase: fc.Arbitrary<Case> = fc.record({
     served: fc.oneof({ weight: 1, arbitrary: fc.constant(false) }, { weight: 4, arbitrary: fc.constant(true) })
   }), { minLength: 1, maxLength: 5 }),
   leaf: fc.oneof({ weight: 1, arbitrary: fc.nat(2) }, { weight: 4, arbitrary: fc.integer({ min: 3, max: 4 }) }),
-  trusted: fc.array(fc.boolean(), { minLength: 3, maxLength: 3 }),
+  trusted: fc.array(fc.integer({ min: 0, max: 3 }).map((n) => n > 0), { minLength: 3, maxLength: 3 }),
   pinned: fc.uniqueArray(fc.nat(7), { minLength: 1, maxLength: 2 }),
   form: fc.nat(3),
   partial: fc.oneof({ weight: 3, arbitrary: fc.constant(false) }, { weight: 1, arbitrary: fc.constant(true) })
@@ -164,7 +164,7 @@ test.each([[0, 1], [1, 0]])('of two roots of one name and key the one that is pi
   expect([plain, ...pinned]).toEqual(Array.from({ length: 5 }, () => expected))
 })
 
-const runs = Number(process.env['PINS_ONLY_ADD_RUNS'] ?? 120)
+const runs = Number(process.env['PINS_ONLY_ADD_RUNS'] ?? 300)
 
 test('a peer that a client without pins refuses is refused with every pin', async () => {
   const tally = { refused: 0, accepted: 0, pinned: 0 }
@@ -192,5 +192,5 @@ test('a peer that a client without pins refuses is refused with every pin', asyn
     }
   }), { numRuns: runs })
   // All has been tried.
-  expect(Math.min(tally.refused, tally.accepted, tally.pinned)).toBeGreaterThan(runs / 20)
+  expect(Math.min(tally.refused, tally.accepted, tally.pinned)).toBeGreaterThan(runs / 40)
 }, 600_000)
