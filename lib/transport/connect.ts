@@ -15,6 +15,7 @@ import type { Connector, Target } from './connector.js'
 import { holdBytes } from './gate.js'
 import { asError, asWriteError, isHandshakeFailure, isUntrusted, untrustedError } from './handshake-errors.js'
 import { keyExchangeOf } from './key-exchange.js'
+import { putMethod, restoreMethods } from './own-methods.js'
 import { peerCertificate } from './peer-certificate.js'
 import { withoutCertificate } from './session-certificate.js'
 
@@ -54,11 +55,11 @@ export function connectPinned(target: Target, connector: Connector): TLSSocket {
   const gate = holdBytes(socket)
   // tls makes the legacy object of the whole chain only to hand it to checkServerIdentity, which here reads the X509
   // object instead: cheaper, and it cannot crash on a junk certificate (Node 24 and 26; see peer-certificate.ts).
-  socket.getPeerCertificate = () => ({}) as never
+  putMethod(socket, 'getPeerCertificate', () => ({}) as never)
   // Reading the X509 object empties Node's own copy (Node 20 to 24), so it is read once.
-  socket.getPeerX509Certificate = readLeaf
+  putMethod(socket, 'getPeerX509Certificate', readLeaf)
   // Every end of the handshake comes through destroy, so this is where a refusal is told, before its error is emitted.
-  socket.destroy = (reason?: Error) => {
+  putMethod(socket, 'destroy', (reason?: Error) => {
     let error = reason
     try {
       error = reason && explain(reason)
@@ -70,21 +71,21 @@ export function connectPinned(target: Target, connector: Connector): TLSSocket {
     } catch {
       // Whatever fails in explaining, the connection ends, and for its first reason.
     }
-    delete (socket as Partial<TLSSocket>).destroy
+    restoreMethods(socket, 'destroy')
     return socket.destroy(error)
-  }
+  })
   // Of a peer that is refused nobody hears 'secureConnect': http2 takes over its socket's handle then, and Node ends the process
   // where there is none any more. Before Node's own listener of 'secure', which emits it.
   socket.prependOnceListener('secure', () => {
     const { emit } = socket
-    socket.emit = (...args: [event: string | symbol, ...unknown[]]) => {
+    putMethod(socket, 'emit', (...args: [event: string | symbol, ...unknown[]]) => {
       if (args[0] !== 'secureConnect') return Reflect.apply(emit, socket, args) as boolean
-      delete (socket as Partial<TLSSocket>).emit
+      restoreMethods(socket, 'emit')
       onSecureConnect()
       const heard = !socket.destroyed && socket.emit(...(args as ['secureConnect']))
       socket.once('secureConnect', () => socket.destroy(unverified('TLS renegotiation is refused: the peer could change after its verdict')))
       return heard
-    }
+    })
   })
   socket.on('session', (session: Buffer) => {
     if (peer && record && leaf && !socket.destroyed) connector.sessions.store(target.pool, { session, authorized: socket.authorized, record, leaf, context, goodUntil: peer.goodUntil, evidenceUntil })
@@ -221,13 +222,9 @@ export function connectPinned(target: Target, connector: Connector): TLSSocket {
     if (settled) return
     settled = true
     if (leaf === undefined && isUntrusted(socket)) readLeaf()
-    delete (socket as Partial<TLSSocket>).destroy
+    restoreMethods(socket, 'destroy')
     const seen = leaf
-    if (seen === undefined || seen === offered?.leaf) {
-      delete (socket as Partial<TLSSocket>).getPeerCertificate
-      delete (socket as Partial<TLSSocket>).getPeerX509Certificate
-      return
-    }
+    if (seen === undefined || seen === offered?.leaf) return restoreMethods(socket, 'getPeerCertificate', 'getPeerX509Certificate')
     socket.getPeerX509Certificate = () => (socket.destroyed ? undefined : seen)
     socket.getPeerCertificate = (detailed?: boolean) => (socket.destroyed ? (null as never) : peerCertificate(seen, anchors, detailed === true)) as never
   }

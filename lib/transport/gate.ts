@@ -1,5 +1,6 @@
 import type { Duplex } from 'node:stream'
 import type { PinnedPeer } from '../verify/verify.js'
+import { putMethod, restoreMethods } from './own-methods.js'
 
 /** Holds back everything written to a socket, and everything read from it, until a verified peer is shown. */
 export interface Gate {
@@ -11,8 +12,7 @@ export interface Gate {
 
 /**
  * Shuts the gate. A stream has at most one write under way, so at most one is held; the rest waits in the stream's own
- * buffer, with its usual back-pressure. The methods are replaced on the instance and removed again when it opens. An end is
- * not held: a stream ends after its writes, so nothing was written then, and nothing can be.
+ * buffer, with its usual back-pressure. The methods are replaced on the instance and restored when it opens. An end is not held: a stream ends after its writes, so nothing was written then, and nothing can be.
  *
  * What the peer sends meanwhile is not read from the stream: an answer that comes before the verdict is nobody's answer. One
  * chunk is kept, and Node is told to read no further.
@@ -35,23 +35,23 @@ export function holdBytes(socket: Duplex): Gate {
 
   const { _write, _writev } = Object.getPrototypeOf(socket) as Writes
   const own = socket as unknown as Writes
-  own._write = (chunk, encoding, callback) => hold(() => _write.call(socket, chunk, encoding, callback), callback)
-  own._writev = (chunks, callback) => hold(() => _writev.call(socket, chunks, callback), callback)
+  putMethod(own, '_write', (chunk, encoding, callback) => hold(() => _write.call(socket, chunk, encoding, callback), callback))
+  putMethod(own, '_writev', (chunks, callback) => hold(() => _writev.call(socket, chunks, callback), callback))
   const { push } = socket
-  socket.push = (...args) => {
+  putMethod(socket, 'push', (...args) => {
     // The mere end of a connection says nothing that would have to wait.
     if (args[0] === null && early.length === 0) return push.apply(socket, args)
     early.push(args)
     return false
-  }
+  })
 
   return {
     get holds() {
       return release !== undefined
     },
     open: () => {
-      for (const name of ['_write', '_writev'] as const) delete (own as Partial<Writes>)[name]
-      delete (socket as Partial<Duplex>).push
+      restoreMethods(own, '_write', '_writev')
+      restoreMethods(socket, 'push')
       for (const args of early.splice(0)) socket.push(...args)
       release?.()
       release = undefined
