@@ -674,6 +674,31 @@ describe('nothing is left on a socket', () => {
     await server.close()
   })
 
+  test('that makes it slow: V8 keeps it in its fast form, connected anew or with a resumed session', async () => {
+    const server = await startServer({ certificate })
+    const script = `
+      const https = require('node:https')
+      const { createPinningAgent } = await load('index.js')
+      const isFast = new Function('object', 'return %HasFastProperties(object)')
+      const agent = createPinningAgent({ pins: { localhost: input.pins }, tls: { ca: input.ca } })
+      const sockets = []
+      const ask = () => new Promise((resolve, reject) => https.get({ host: 'localhost', port: input.port, agent }, (answer) => {
+        sockets.push([answer.socket, answer.socket.isSessionReused()])
+        answer.on('end', resolve).resume()
+      }).on('error', reject))
+      await Promise.all([ask(), ask()])
+      await new Promise((resolve) => setTimeout(resolve, 20))
+      for (const socket of Object.values(agent.freeSockets).flat()) socket.destroy()
+      await ask()
+      await new Promise((resolve) => setTimeout(resolve, 20))
+      report(sockets.map(([socket, resumed]) => [resumed, isFast(socket)]))
+      process.exit()
+    `
+    const { reported, stderr } = await runChild(script, { input: { port: server.port, ca: root.pem, pins: [certificate.fingerprint, backup.fingerprint] }, nodeOptions: ['--allow-natives-syntax'] })
+    expect([reported, stderr]).toEqual([[[false, true], [false, true], [true, true]], ''])
+    await server.close()
+  })
+
   test('and Node never warns of too many listeners', async () => {
     const server = await startServer({ certificate })
     const stalled = await startStalledServer()

@@ -154,9 +154,10 @@ export class PrivateConfigs {
     const { config } = holder
     const given = isConfig(config) ? pairOf(config)?.given : undefined
     if (given === undefined) return
-    // Part of every request with interceptors: as quick as it gets.
-    for (const name in config as Config) {
-      if (!notGivenBack.has(name) && (config as Config)[name] !== given[name]) Reflect.set(given, name, (config as Config)[name])
+    if (!isOwnResponseTransform((config as Config)['transformResponse'])) {
+      for (const name in config as Config) {
+        if (!notGivenBack.has(name) && (config as Config)[name] !== given[name]) Reflect.set(given, name, (config as Config)[name])
+      }
     }
     Reflect.set(holder, 'config', given)
   }
@@ -220,6 +221,14 @@ class Around implements Handler {
 }
 
 Object.freeze(Around.prototype)
+
+/** axios' own transform of responses, which puts nothing into the config: unless somebody has put something else in its place. */
+const ownResponseTransform = ([axios.defaults.transformResponse].flat() as unknown[]).find((each) => typeof each === 'function' && Function.prototype.toString.call(each).includes('ERR_BAD_RESPONSE'))
+
+/** Most requests: then there is nothing to give back. */
+function isOwnResponseTransform(transforms: unknown): boolean {
+  return Array.isArray(transforms) && transforms.length === 1 && transforms[0] === ownResponseTransform && ownResponseTransform !== undefined
+}
 
 const notGivenBack = new Set<string>([...sealedFields, 'transformRequest'])
 
