@@ -7,7 +7,7 @@ import { Agent as UndiciAgent, buildConnector, request as undiciRequest } from '
 
 /**
  * @typedef {{ port: number, fingerprint: string, pin: string }} Server
- * @typedef {{ ca: string | undefined, caPin: string, keepAlive?: boolean, sessions?: boolean, proxy?: number | undefined }} Setting `ca` undefined: Node's own trust store
+ * @typedef {{ ca: string | undefined, caPin: string, keepAlive?: boolean, sessions?: boolean, proxy?: number | undefined, interceptor?: boolean }} Setting `ca` undefined: Node's own trust store; `interceptor`: with one that sets a header
  * @typedef {{ name: string, get: (url: string, config?: object) => Promise<unknown>, post: (url: string, body: Buffer) => Promise<unknown>, close: () => unknown }} Client
  */
 
@@ -23,18 +23,30 @@ function client(name, api, close) {
   return { name, get: (url, config) => api.get(url, config), post: (url, body) => api.post(url, body, { maxBodyLength: Infinity, headers: { 'content-type': 'application/octet-stream' } }), close }
 }
 
+/** @param {Setting} setting @param {import('axios').CreateAxiosDefaults} [defaults] */
+function instance({ interceptor }, defaults) {
+  const api = axios.create(defaults)
+  if (interceptor) {
+    api.interceptors.request.use((config) => {
+      config.headers.set('x-request', 'a')
+      return config
+    })
+  }
+  return api
+}
+
 /** axios with an agent of Node's, or through a proxy with its own tunnel: the limit. @param {Setting} setting */
 export function unpinned(setting) {
   const agent = new https.Agent({ ...poolOf(setting), ...(setting.ca && { ca: setting.ca }) })
   const proxy = setting.proxy ? /** @type {const} */ ({ protocol: 'http', host: '127.0.0.1', port: setting.proxy }) : /** @type {const} */ (false)
-  return client('axios without pins', axios.create({ httpsAgent: agent, proxy }), () => agent.destroy())
+  return client('axios without pins', instance(setting, { httpsAgent: agent, proxy }), () => agent.destroy())
 }
 
 /** @param {'leaf' | 'SPKI' | 'CA' | 'CA as PEM'} kind @param {Server} server @param {Setting & { caPem?: string }} setting */
 export function pinned(kind, server, setting) {
   const policy = { leaf: { certificates: [server.fingerprint, server.fingerprint.replace(/^../, '00')] }, SPKI: { publicKeys: [server.pin, backup] }, CA: { authorities: [setting.caPin, backup] }, 'CA as PEM': { authorities: [setting.caPem ?? '', backup] } }[kind]
   const pinning = createPinning({ pins: { localhost: policy }, agent: poolOf(setting), ...(setting.ca && { tls: { ca: setting.ca } }), proxy: setting.proxy ? `http://127.0.0.1:${setting.proxy}` : false })
-  const api = axios.create()
+  const api = instance(setting)
   pinning.attach(api)
   return client(`pinned: ${kind}`, api, () => pinning.close())
 }

@@ -53,6 +53,11 @@ for (const concurrency of [1, 64]) {
   await compare(`kept-alive, ${concurrency === 1 ? 'one at a time' : `${concurrency} at once`}`, 'requests', concurrency === 1 ? 600 : 1200, concurrency, clients, (client) => client.get(url))
 }
 
+{
+  const intercepted = { ...own, interceptor: true }
+  await compare('kept-alive, with an interceptor', 'requests', 600, 1, [unpinned(intercepted), ...kinds.map((kind) => pinned(kind, p256, intercepted))], (client) => client.get(url))
+}
+
 for (const server of servers) {
   for (const [trust, setting] of /** @type {const} */ ([['default trust store', byDefault], ['ca option', own]])) {
     const fresh = { ...setting, keepAlive: false, sessions: false }
@@ -162,17 +167,19 @@ async function guard() {
   const [server] = servers
   const target = `https://localhost:${server.port}/`
   const setting = { ca, caPin, caPem }
+  const intercepted = { ...setting, interceptor: true }
   const fresh = { ...setting, keepAlive: false, sessions: false }
   const resuming = { ...setting, keepAlive: false }
   const sets = [
-    { name: 'kept-alive', most: 1.08, count: 200, rounds: 21, clients: [unpinned(setting), pinned('leaf', server, setting), pinned('CA', server, setting)] },
+    { name: 'kept-alive', most: 1.05, count: 200, rounds: 21, clients: [unpinned(setting), pinned('leaf', server, setting), pinned('CA', server, setting)] },
+    { name: 'kept-alive, with an interceptor', most: 1.1, count: 200, rounds: 21, clients: [unpinned(intercepted), pinned('leaf', server, intercepted)] },
     { name: 'full handshakes', most: 0.97, count: 60, rounds: 9, clients: [unpinned(fresh), pinned('leaf', server, fresh), pinned('CA', server, fresh)] },
     { name: 'resumed connections', most: 0.93, count: 80, rounds: 9, clients: [unpinned(resuming), pinned('leaf', server, resuming), pinned('CA', server, resuming)] },
     { name: 'a refused handshake', most: 1.25, count: 60, rounds: 9, clients: [pinned('leaf', server, fresh), refused(server, fresh)] }
   ]
   let good = true
   for (const { name, most, count, rounds, clients } of sets) {
-    const scores = await sideBySide(clients.map((client) => ({ name: client.name, run: (/** @type {number} */ times) => repeat(times, 1, () => client.get(target)), close: client.close })), { rounds, count, warm: name === 'kept-alive' ? 1_600 : 50 })
+    const scores = await sideBySide(clients.map((client) => ({ name: client.name, run: (/** @type {number} */ times) => repeat(times, 1, () => client.get(target)), close: client.close })), { rounds, count, warm: name.startsWith('kept-alive') ? 1_600 : 50 })
     for (const { name: who, cpuRatio } of scores.slice(1)) {
       const lost = cpuRatio.low > most
       console.log(`${name}, ${who}: CPU ×${show(cpuRatio)}, at most ${most}${lost ? ': too slow' : ''}`)
